@@ -1,0 +1,319 @@
+"""The typed configuration: each key once, with its type, default, unit and a sentence.
+
+`config_file.py` reads YAML into these classes; `models/__init__.py` adds the model kinds.
+"""
+
+import re
+from datetime import date, timedelta
+from typing import Annotated, Any, ClassVar, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializeAsAny,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from ecbehave.schema import EVENT_COLUMNS, ITEMS
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_DURATION = re.compile(r"([1-9][0-9]*)([smhdw])")
+
+
+def parse_duration(value: object) -> timedelta:
+    """Read a duration such as `7d`, `12h`, `30m`.
+
+    Raises:
+        ValueError: the text is not a positive whole number with one of the units s, m, h, d, w.
+    """
+    if isinstance(value, timedelta):
+        return value
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"a duration is a whole number with a unit, such as 7d, 12h or 30m; got {value!r}")
+    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+
+
+def format_duration(value: timedelta) -> str:
+    """Write a duration the way the YAML does, in the largest unit up to days that fits: `7d`."""
+    seconds = int(value.total_seconds())
+    unit = next(u for u in ("d", "h", "m", "s") if seconds % _UNITS[u] == 0)
+    return f"{seconds // _UNITS[unit]}{unit}"
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"}),
+]
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"unknown time zone {name!r}; use an IANA name such as Europe/Berlin") from None
+    return name
+
+
+TimeZone = Annotated[str, BeforeValidator(_known_zone)]
+
+
+class Section(BaseModel):
+    """A part of the config: frozen, and strict about unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class EventTypeColumn(Section):
+    """The event type stands in a column of the source."""
+
+    column: str
+    """Name of the source's column."""
+    map: dict[str, str] = {}
+    """Source value to event type, e.g. `{addtocart: cart}`; values not named pass through in lower case."""
+
+
+class FileSource(Section):
+    """Files on disk, named by a glob; each file is one batch."""
+
+    kind: Literal["files"] = "files"
+    """Where rows come from."""
+    table: Literal["events", "items", "users"] = "events"
+    """`events` is the log; `items` and `users` are side tables."""
+    path: str
+    """Glob of files, relative to the YAML file's folder or absolute."""
+    format: Literal["csv", "jsonl", "parquet"] | None = None
+    """File format; by default read off the suffix (`.csv.gz` is CSV, gzipped)."""
+    columns: dict[str, str]
+    """Our column: the source's column."""
+    event_type: str | EventTypeColumn | None = None
+    """Event type of every row (`purchase`), or the column that holds it."""
+    timezone: TimeZone | None = None
+    """Zone of timestamps that carry none; by default `dataset.timezone`."""
+    time_format: str = "auto"
+    """`auto` (ISO 8601 or epoch numbers), `epoch_s`, `epoch_ms`, or a strptime pattern such as `%d.%m.%Y %H:%M`."""
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    """Separator of a CSV file."""
+    encoding: str = "utf-8"
+    """Text encoding of CSV and JSON lines, e.g. `latin-1`."""
+
+    known: ClassVar[dict[str, tuple[str, ...]]] = {
+        "events": tuple(c for c in EVENT_COLUMNS if c != "event_type"),
+        "items": tuple(ITEMS),
+        "users": (),
+    }
+    required: ClassVar[dict[str, tuple[str, ...]]] = {
+        "events": ("user_id", "ts"),
+        "items": ("item_id",),
+        "users": ("user_id",),
+    }
+
+    @model_validator(mode="after")
+    def _check_columns(self) -> Self:
+        missing = [c for c in self.required[self.table] if c not in self.columns]
+        if missing:
+            raise ValueError(f"columns must name the source's column for {', '.join(missing)}")
+        known = self.known[self.table]
+        unknown = [c for c in self.columns if known and c not in known]
+        if unknown:
+            raise ValueError(
+                f"columns has no place for {', '.join(unknown)} in table {self.table}; it takes {', '.join(known)}"
+            )
+        if self.table == "events" and self.event_type is None:
+            raise ValueError(
+                "event_type is missing: a constant such as purchase, or {column: ..., map: {...}}"
+            )
+        if self.table != "events" and self.event_type is not None:
+            raise ValueError(f"event_type has no meaning in table {self.table}")
+        return self
+
+
+class Dataset(Section):
+    """The shop's raw data."""
+
+    sources: Annotated[list[FileSource], Field(min_length=1)]
+    """Where raw rows come from."""
+    timezone: TimeZone = "UTC"
+    """The shop's calendar: cutoffs are midnights in this zone."""
+    changed_files: Literal["fail", "replace"] = "fail"
+    """What to do when a file that was ingested before has other content now."""
+
+    @field_validator("sources")
+    @classmethod
+    def _has_events(cls, sources: list[FileSource]) -> list[FileSource]:
+        if not any(s.table == "events" for s in sources):
+            raise ValueError("at least one source must have table: events")
+        return sources
+
+
+class Outlier(Section):
+    """Values above a quantile of all earlier calendar months; the first month is left as it is."""
+
+    quantile: Annotated[float, Field(gt=0.5, lt=1)] = 0.999
+    """Share of earlier values below the limit."""
+    action: Literal["clip", "quarantine"] = "clip"
+    """`clip` lowers the value to the limit, `quarantine` refuses the row."""
+
+
+class Clean(Section):
+    """What is refused, and what is cut."""
+
+    earliest: date = date(1990, 1, 1)
+    """Events before this day are impossible; so are events a day after their file was written."""
+    max_price: Annotated[float, Field(gt=0)] = 1_000_000
+    """Highest believable price and amount, in the shop's currency."""
+    max_quantity: Annotated[float, Field(gt=0)] = 1_000_000
+    """Highest believable quantity."""
+    max_events_per_user_day: Annotated[int, Field(gt=0)] = 2_000
+    """A user with more events on one day is bot-like: refused from that day on."""
+    max_events_per_user: Annotated[int, Field(gt=0)] = 200_000
+    """A user's events after this many are refused as bot-like."""
+    max_refused_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """The stage fails when a larger share of the rows is refused."""
+    outliers: dict[Literal["price", "quantity", "amount"], Outlier] = {}
+    """Columns whose highest values are cut."""
+
+
+class ChurnTask(Section):
+    """Which active customer stops?"""
+
+    kind: Literal["churn"]
+    """The question."""
+    event: str = "purchase"
+    """The event that makes a customer active; `any` for every event."""
+    active_within: Duration = timedelta(days=28)
+    """Who had the event in this time before the cutoff is asked about."""
+    horizon: Duration = timedelta(days=28)
+    """Who does not have it in this time from the cutoff on has churned."""
+
+
+class PurchaseTask(Section):
+    """Who buys?"""
+
+    kind: Literal["purchase"]
+    """The question."""
+    target: Literal["any"] = "any"
+    """What is bought: anything."""
+    active_within: Duration = timedelta(days=28)
+    """Who had any event in this time before the cutoff is asked about."""
+    horizon: Duration = timedelta(days=7)
+    """A purchase in this time from the cutoff on counts."""
+
+
+class PreferenceTask(Section):
+    """Which items does a user want next?"""
+
+    kind: Literal["preference"]
+    """The question."""
+    event: str = "purchase"
+    """The event that shows the preference."""
+    active_within: Duration = timedelta(days=91)
+    """Who had any event in this time before the cutoff gets a list."""
+    horizon: Duration = timedelta(days=14)
+    """Items with the event in this time from the cutoff on are the true ones."""
+
+
+TaskConfig = Annotated[ChurnTask | PurchaseTask | PreferenceTask, Field(discriminator="kind")]
+
+
+class Split(Section):
+    """Cutoffs, global in time; the latest complete horizon is the last test window."""
+
+    step: Duration = timedelta(days=14)
+    """Distance between the cutoffs of one split."""
+    train: Annotated[int, Field(ge=1)] = 8
+    """Number of train cutoffs."""
+    validation: Annotated[int, Field(ge=1)] = 1
+    """Number of validation cutoffs: early stopping, calibration, threshold."""
+    test: Annotated[int, Field(ge=1)] = 1
+    """Number of test cutoffs."""
+
+
+class Features(Section):
+    """The table input."""
+
+    windows: Annotated[list[Duration], Field(min_length=1)] = [
+        timedelta(days=7),
+        timedelta(days=28),
+        timedelta(days=91),
+    ]
+    """Lengths of history that features are computed over, besides all of it."""
+
+    @field_validator("windows")
+    @classmethod
+    def _ascending(cls, windows: list[timedelta]) -> list[timedelta]:
+        if sorted(set(windows)) != windows:
+            raise ValueError("windows must ascend, each once")
+        return windows
+
+
+class ModelConfig(Section):
+    """What every kind of model shares: its name."""
+
+    kind: str
+
+
+class Evaluate(Section):
+    """How the test windows are judged."""
+
+    bootstrap: Annotated[int, Field(ge=100)] = 1_000
+    """Resamples of users behind each interval."""
+    threshold: Literal["f1"] | Annotated[float, Field(gt=0, lt=1)] = "f1"
+    """Probability from which a row counts as positive; `f1` takes the best one of the validation window."""
+    k: Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=1)] = [5, 10, 20]
+    """Lengths of the list at which a ranking is judged."""
+    require_improvement: bool = False
+    """Exit with code 5 when the model is not clearly better than the baseline."""
+
+
+class Predict(Section):
+    """What is scored."""
+
+    as_of: Literal["latest"] | date = "latest"
+    """Last day of history, included; `latest` is the last complete day of the log."""
+    k: Annotated[int, Field(gt=0)] = 20
+    """Items per user (preference)."""
+    refit: bool = True
+    """Fit once more, with the same settings, on the validation and test windows too, before scoring."""
+    reasons: Annotated[int, Field(ge=0, le=3)] = 3
+    """Reasons per row, for kinds that can give them."""
+    explain_rows: Annotated[int, Field(ge=0)] = 100_000
+    """Reasons are computed for this many rows, the highest scores first."""
+
+
+class Config(Section):
+    """One run: dataset, task and model."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    """Folder of this run in the workspace; by default the name of the YAML file."""
+    workspace: str
+    """Folder of all artifacts, relative to the YAML file's folder or absolute."""
+    dataset: Dataset
+    clean: Clean = Clean()
+    task: TaskConfig
+    split: Split = Split()
+    features: Features = Features()
+    model: SerializeAsAny[ModelConfig]
+    """The model, chosen by `kind`."""
+    baseline: SerializeAsAny[ModelConfig]
+    """The rule to beat; by default `rfm` for purchase and churn, `popularity` for preference."""
+    evaluate: Evaluate = Evaluate()
+    predict: Predict = Predict()
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of everything random."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_baseline(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "baseline" not in data and isinstance(data.get("task"), dict):
+            kind = "popularity" if data["task"].get("kind") == "preference" else "rfm"
+            return data | {"baseline": {"kind": kind}}
+        return data

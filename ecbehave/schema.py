@@ -1,0 +1,75 @@
+"""Columns, dtypes and keys of every stored table.
+
+All ids are text, all instants are UTC with microseconds, money is in the shop's currency.
+"""
+
+import polars as pl
+
+TS = pl.Datetime("us", "UTC")
+
+#: Event types with a meaning of their own; others pass through under their own name.
+EVENT_TYPES = (
+    "view",
+    "search",
+    "click",
+    "cart",
+    "remove",
+    "purchase",
+    "return",
+    "review",
+    "rating",
+    "question",
+)
+
+#: What a source may map onto an event, in canonical order.
+EVENT_COLUMNS: dict[str, pl.DataType] = {
+    "user_id": pl.String(),
+    "ts": TS,
+    "event_type": pl.String(),
+    "item_id": pl.String(),
+    "category": pl.String(),
+    "brand": pl.String(),
+    "order_id": pl.String(),
+    "session_id": pl.String(),
+    "price": pl.Float64(),
+    "quantity": pl.Float64(),
+    "amount": pl.Float64(),
+    "rating": pl.Float64(),
+    "dwell_seconds": pl.Float64(),
+    "received_at": TS,
+}
+
+#: Where a stored row came from: `batch` is the batch id, `row` the 1-based data row in its file.
+ORIGIN: dict[str, pl.DataType] = {"batch": pl.String(), "row": pl.UInt32()}
+
+#: One row per row of the source. `unparsed` holds `column=text` of values that could not be read.
+EVENTS_RAW = EVENT_COLUMNS | ORIGIN | {"unparsed": pl.String()}
+
+#: The clean log: one file per bucket, sorted by EVENT_ORDER. `user_hash` decides the bucket.
+EVENTS: dict[str, pl.DataType] = {"user_hash": pl.UInt64()} | EVENT_COLUMNS | ORIGIN
+
+#: The total order of events. It depends on the content of a row and on its place in the source only
+#: where two rows are equal in every column, so that shuffled source rows give the same results.
+EVENT_ORDER = ("user_hash", *EVENT_COLUMNS, *ORIGIN)
+
+#: Refused rows: what was read, and the rule that refused it.
+QUARANTINE = EVENTS_RAW | {"rule": pl.String()}
+
+ITEMS: dict[str, pl.DataType] = {
+    "item_id": pl.String(),
+    "category": pl.String(),
+    "brand": pl.String(),
+    "price": pl.Float64(),
+    "title": pl.String(),
+}
+
+#: Side tables as ingested; `users` carries whatever attributes the config maps, as text.
+ITEMS_RAW = ITEMS | ORIGIN | {"unparsed": pl.String()}
+USERS_KEY: dict[str, pl.DataType] = {"user_id": pl.String()}
+
+#: Keys of the table input; every further column is a feature (Float32).
+TABLE_KEYS: dict[str, pl.DataType] = {
+    "user_hash": pl.UInt64(),
+    "user_id": pl.String(),
+    "cutoff": TS,
+}

@@ -1,0 +1,151 @@
+"""Cutoffs, horizons and splits: the only place for time rules.
+
+`history` is `ts < cutoff`; the `future` of a label is `cutoff <= ts < cutoff + horizon`. Durations of whole
+days move by calendar days in the shop's zone (a day may have 23 or 25 hours), others by elapsed time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from ecbehave.config import Split, format_duration
+from ecbehave.errors import DataError
+
+_DAY = timedelta(days=1)
+
+
+def midnight(day: date, timezone: str) -> datetime:
+    """Return the instant (UTC) at which `day` begins in the shop's zone."""
+    return datetime.combine(day, time(), ZoneInfo(timezone)).astimezone(UTC)
+
+
+def local_day(instant: datetime, timezone: str) -> date:
+    """Return the calendar day of `instant` in the shop's zone."""
+    return instant.astimezone(ZoneInfo(timezone)).date()
+
+
+def shift(instant: datetime, by: timedelta, timezone: str) -> datetime:
+    """Move an instant: whole days by the calendar of `timezone`, anything else by elapsed time."""
+    if by % _DAY:
+        return instant + by
+    local = instant.astimezone(ZoneInfo(timezone))
+    return (local.replace(tzinfo=None) + by).replace(tzinfo=ZoneInfo(timezone)).astimezone(UTC)
+
+
+def history(cutoff: datetime, since: datetime | None = None) -> pl.Expr:
+    """Select events before the cutoff, from `since` on where it is given."""
+    before = pl.col("ts") < cutoff
+    return before if since is None else before & (pl.col("ts") >= since)
+
+
+def future(cutoff: datetime, end: datetime) -> pl.Expr:
+    """Select events of the label window: `cutoff <= ts < end`."""
+    return (pl.col("ts") >= cutoff) & (pl.col("ts") < end)
+
+
+@dataclass(frozen=True)
+class Window:
+    """One cutoff with its label window; `end` is exclusive, and both are instants in UTC."""
+
+    cutoff: datetime
+    end: datetime
+
+    @classmethod
+    def at(cls, cutoff: datetime, horizon: timedelta, timezone: str) -> "Window":
+        """Return the window of `horizon` from `cutoff` on."""
+        return cls(cutoff, shift(cutoff, horizon, timezone))
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The windows of each split, ascending; every label window ends before the next split's first cutoff."""
+
+    train: tuple[Window, ...]
+    validation: tuple[Window, ...]
+    test: tuple[Window, ...]
+
+    def named(self) -> dict[str, tuple[Window, ...]]:
+        """Return the splits by name, in time order."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+
+def log_end(last_ts: datetime, last_received: datetime, timezone: str) -> datetime:
+    """Return the end (exclusive) of the last complete day of the log.
+
+    The day of the last event is complete if the newest file was written after that day was over.
+    """
+    after_last_event = midnight(local_day(last_ts, timezone) + _DAY, timezone)
+    received = midnight(local_day(last_received, timezone), timezone)
+    return min(after_last_event, received)
+
+
+def make_splits(
+    start: datetime, end: datetime, split: Split, horizon: timedelta, lead: timedelta, timezone: str
+) -> Splits:
+    """Lay the cutoffs of all splits backwards from the end of the log.
+
+    Args:
+        start: the first event of the log.
+        end: the end (exclusive) of the last complete day.
+        split: number of cutoffs per split, and the step between them.
+        horizon: length of a label window.
+        lead: history that the first train cutoff needs.
+        timezone: the shop's calendar.
+
+    Raises:
+        DataError: the log is too short; the message names the number of train cutoffs that would fit.
+    """
+
+    def backwards(last_end: datetime, n: int) -> tuple[Window, ...]:
+        last = shift(last_end, -horizon, timezone)
+        cutoffs = [shift(last, -i * split.step, timezone) for i in reversed(range(n))]
+        return tuple(Window.at(cutoff, horizon, timezone) for cutoff in cutoffs)
+
+    test = backwards(end, split.test)
+    validation = backwards(test[0].cutoff, split.validation)
+    train = backwards(validation[0].cutoff, split.train)
+    earliest = start + lead
+    if train[0].cutoff >= earliest:
+        return Splits(train, validation, test)
+    fitting = sum(w.cutoff >= earliest for w in train)
+    raise DataError(_too_short(start, end, split, horizon, lead, fitting, timezone))
+
+
+def _too_short(
+    start: datetime,
+    end: datetime,
+    split: Split,
+    horizon: timedelta,
+    lead: timedelta,
+    fitting: int,
+    timezone: str,
+) -> str:
+    n_windows = {"train": split.train, "validation": split.validation, "test": split.test}
+    needed = lead + sum((horizon + (n - 1) * split.step for n in n_windows.values()), timedelta())
+    remedy = (
+        f"set split.train to {fitting}, or shorten split.step"
+        if fitting
+        else "shorten task.horizon, task.active_within or split.step, or bring more data"
+    )
+    return (
+        f"no complete horizon for every cutoff: the log's complete days are "
+        f"{local_day(start, timezone)} to {local_day(end, timezone) - _DAY} ({max((end - start).days, 0)} days), "
+        f"but {split.train} train, {split.validation} validation and {split.test} test cutoffs with horizon "
+        f"{format_duration(horizon)}, step {format_duration(split.step)} and {format_duration(lead)} of history "
+        f"before the first one need {-(-needed // _DAY)} days; {remedy}"
+    )
+
+
+def describe(windows: Sequence[Window], timezone: str) -> str:
+    """Return the cutoffs and label days of one split in words, for reports and logs."""
+    first, last = windows[0], windows[-1]
+    cutoffs = f"{local_day(first.cutoff, timezone)}"
+    if len(windows) > 1:
+        cutoffs += f" to {local_day(last.cutoff, timezone)}"
+    return (
+        f"{len(windows)} cutoff{'s' * (len(windows) > 1)} ({cutoffs}), "
+        f"labels {local_day(first.cutoff, timezone)} to {local_day(last.end, timezone) - _DAY}"
+    )
