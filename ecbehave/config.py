@@ -4,11 +4,12 @@
 """
 
 import re
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -63,7 +64,20 @@ def _known_zone(name: str) -> str:
     return name
 
 
-TimeZone = Annotated[str, BeforeValidator(_known_zone)]
+TimeZone = Annotated[str, AfterValidator(_known_zone)]
+
+
+def _parse_day(value: object) -> date:
+    if isinstance(value, date):
+        return value
+    try:
+        return datetime.strptime(str(value), "%Y-%m-%d").date()
+    except ValueError:
+        raise ValueError(f"a day is written as 2024-12-31; got {value!r}") from None
+
+
+#: A date, also in strict validation, where pydantic takes no text for one.
+Day = Annotated[date, BeforeValidator(_parse_day)]
 
 
 class Section(BaseModel):
@@ -99,7 +113,7 @@ class FileSource(Section):
     timezone: TimeZone | None = None
     """Zone of timestamps that carry none; by default `dataset.timezone`."""
     time_format: str = "auto"
-    """`auto` (ISO 8601 or epoch numbers), `epoch_s`, `epoch_ms`, or a strptime pattern such as `%d.%m.%Y %H:%M`."""
+    """`auto` (ISO 8601 or epoch numbers), `epoch_s`, `epoch_ms`, or a pattern such as `%d.%m.%Y %H:%M`."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
     """Separator of a CSV file."""
     encoding: str = "utf-8"
@@ -125,7 +139,8 @@ class FileSource(Section):
         unknown = [c for c in self.columns if known and c not in known]
         if unknown:
             raise ValueError(
-                f"columns has no place for {', '.join(unknown)} in table {self.table}; it takes {', '.join(known)}"
+                f"columns has no place for {', '.join(unknown)} in table {self.table}; "
+                f"it takes {', '.join(known)}"
             )
         if self.table == "events" and self.event_type is None:
             raise ValueError(
@@ -166,7 +181,7 @@ class Outlier(Section):
 class Clean(Section):
     """What is refused, and what is cut."""
 
-    earliest: date = date(1990, 1, 1)
+    earliest: Day = date(1990, 1, 1)
     """Events before this day are impossible; so are events a day after their file was written."""
     max_price: Annotated[float, Field(gt=0)] = 1_000_000
     """Highest believable price and amount, in the shop's currency."""
@@ -277,7 +292,7 @@ class Evaluate(Section):
 class Predict(Section):
     """What is scored."""
 
-    as_of: Literal["latest"] | date = "latest"
+    as_of: Literal["latest"] | Day = "latest"
     """Last day of history, included; `latest` is the last complete day of the log."""
     k: Annotated[int, Field(gt=0)] = 20
     """Items per user (preference)."""
@@ -299,6 +314,7 @@ class Config(Section):
     dataset: Dataset
     clean: Clean = Clean()
     task: TaskConfig
+    """The question, chosen by `kind`."""
     split: Split = Split()
     features: Features = Features()
     model: SerializeAsAny[ModelConfig]
@@ -313,7 +329,8 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _default_baseline(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "baseline" not in data and isinstance(data.get("task"), dict):
-            kind = "popularity" if data["task"].get("kind") == "preference" else "rfm"
-            return data | {"baseline": {"kind": kind}}
+        if isinstance(data, dict) and "baseline" not in data:
+            task = data.get("task")
+            is_ranking = isinstance(task, dict) and task.get("kind") == "preference"
+            return data | {"baseline": {"kind": "popularity" if is_ranking else "rfm"}}
         return data

@@ -29,3 +29,9 @@ class GateError(EcbehaveError):
     """The model does not beat its baseline, and the config demands that it does."""
 
     exit_code = 5
+
+
+class Interrupted(EcbehaveError):
+    """The user has stopped the run (Ctrl-C)."""
+
+    exit_code = 130

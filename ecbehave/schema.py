@@ -73,3 +73,43 @@ TABLE_KEYS: dict[str, pl.DataType] = {
     "user_id": pl.String(),
     "cutoff": TS,
 }
+
+#: The matrix input of one cutoff: all users with an event before it, and their items.
+MATRIX_USERS: dict[str, pl.DataType] = {
+    "user_hash": pl.UInt64(),
+    "user_id": pl.String(),
+    "is_asked": pl.Boolean(),
+}
+PAIRS: dict[str, pl.DataType] = {
+    "user_hash": pl.UInt64(),
+    "user_id": pl.String(),
+    "item_id": pl.String(),
+    "event_type": pl.String(),
+    "n_events": pl.UInt32(),
+    "days_since": pl.Float32(),
+}
+MATRIX_LABELS: dict[str, pl.DataType] = {"user_id": pl.String(), "item_id": pl.String()}
+
+#: Score files.
+BINARY_SCORES: dict[str, pl.DataType] = {
+    "user_id": pl.String(),
+    "as_of": pl.Date(),
+    "horizon_end": pl.Date(),
+    "score": pl.Float64(),
+    "probability": pl.Float64(),
+    "decile": pl.UInt8(),
+    "is_cold": pl.Boolean(),
+    "reason_1": pl.String(),
+    "reason_2": pl.String(),
+    "reason_3": pl.String(),
+    "model": pl.String(),
+}
+RANKING_SCORES: dict[str, pl.DataType] = {
+    "user_id": pl.String(),
+    "rank": pl.UInt32(),
+    "item_id": pl.String(),
+    "score": pl.Float64(),
+    "as_of": pl.Date(),
+    "is_cold": pl.Boolean(),
+    "model": pl.String(),
+}

@@ -72,6 +72,28 @@ class Splits:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
+@dataclass(frozen=True)
+class Span:
+    """A stretch of history before a cutoff, for features: `start <= ts < cutoff`."""
+
+    name: str
+    start: datetime
+    before: datetime
+    """Start of the stretch of the same length that ends where this one starts."""
+
+
+def spans(cutoff: datetime, lengths: Sequence[timedelta], timezone: str) -> tuple[Span, ...]:
+    """Return the feature windows of a cutoff, named as in the config: `28d`."""
+    return tuple(
+        Span(format_duration(w), shift(cutoff, -w, timezone), shift(cutoff, -2 * w, timezone)) for w in lengths
+    )
+
+
+def days_until(cutoff: datetime, ts: pl.Expr) -> pl.Expr:
+    """Return elapsed days (Float32, 24 hours each) from `ts` to the cutoff."""
+    return ((pl.lit(cutoff) - ts).dt.total_microseconds() / 86_400_000_000).cast(pl.Float32)
+
+
 def log_end(last_ts: datetime, last_received: datetime, timezone: str) -> datetime:
     """Return the end (exclusive) of the last complete day of the log.
 
@@ -137,6 +159,12 @@ def _too_short(
         f"{format_duration(horizon)}, step {format_duration(split.step)} and {format_duration(lead)} of history "
         f"before the first one need {-(-needed // _DAY)} days; {remedy}"
     )
+
+
+def label(cutoff: datetime, timezone: str) -> str:
+    """Name a cutoff, for files: its day in the shop's zone, with the time where it is not midnight."""
+    local = cutoff.astimezone(ZoneInfo(timezone))
+    return f"{local:%Y-%m-%d}" if local.time() == time() else f"{local:%Y-%m-%dT%H%M%S}"
 
 
 def describe(windows: Sequence[Window], timezone: str) -> str:

@@ -1,0 +1,259 @@
+"""The command line: load the config, call the stage, print what came of it.
+
+Nothing heavy is imported before a command runs, so that `--help` answers at once.
+"""
+
+import json
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ecbehave.errors import ConfigError, EcbehaveError, Interrupted
+
+if TYPE_CHECKING:
+    from ecbehave.artifacts import Outcome
+    from ecbehave.config import Config
+    from ecbehave.config_file import Loaded
+    from ecbehave.progress import Progress
+
+STAGES = ("ingest", "clean", "features", "train", "evaluate", "predict")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Predict what a shop's users will do next - purchase, churn, preference - from the shop's own event logs.",
+)
+config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
+app.add_typer(config_app, name="config")
+
+ConfigPath = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The YAML file.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Replace one value of the config; repeatable.")
+]
+WorkspaceDir = Annotated[str | None, typer.Option("--workspace", metavar="DIR", help="Replace the config's workspace.")]
+Threads = Annotated[int, typer.Option("--threads", min=1, help="Cores to use; by default all.", show_default=False)]
+Memory = Annotated[str, typer.Option("--memory", metavar="SIZE", help="Memory to plan for, such as 4GB.")]
+Force = Annotated[bool, typer.Option("--force", help="Run even if the result is up to date.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only on stderr.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+LogFormat = Annotated[str, typer.Option("--log-format", metavar="text|json", help="Format of the lines on stderr.")]
+Wait = Annotated[
+    str, typer.Option("--wait", metavar="DURATION", help="How long to wait for another run on the same workspace.")
+]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _stage_command(name: str, text: str) -> None:
+    """Add a command; all of them take the same options."""
+
+    def command(
+        config: ConfigPath,
+        overrides: Overrides = None,
+        workspace: WorkspaceDir = None,
+        threads: Threads = _cores(),
+        memory: Memory = "4GB",
+        force: Force = False,
+        quiet: Quiet = False,
+        json_output: Json = False,
+        log_format: LogFormat = "text",
+        wait: Wait = "10m",
+    ) -> None:
+        _run(
+            name,
+            overrides=overrides,
+            config=config,
+            workspace=workspace,
+            threads=threads,
+            memory=memory,
+            force=force,
+            quiet=quiet,
+            json_output=json_output,
+            log_format=log_format,
+            wait=wait,
+        )
+
+    app.command(name, help=text)(command)
+
+
+def _run(
+    command: str,
+    *,
+    config: Path,
+    overrides: list[str] | None,
+    workspace: str | None,
+    threads: int,
+    memory: str,
+    force: bool,
+    quiet: bool,
+    json_output: bool,
+    log_format: str,
+    wait: str,
+) -> None:
+    memory_bytes, wait_seconds = _size(memory), _seconds(wait)
+    if log_format not in ("text", "json"):
+        raise ConfigError(f"--log-format is text or json, not {log_format}")
+    # Polars reads the number of threads once, when it is imported.
+    os.environ["POLARS_MAX_THREADS"] = str(threads)
+
+    from ecbehave.artifacts import Workspace
+    from ecbehave.progress import make_progress
+    from ecbehave.stages import Context
+
+    loaded = _load(config, overrides, workspace)
+    progress = make_progress(log_format=log_format, quiet=quiet)
+    context = Context(
+        config=loaded.config,
+        public=loaded.public,
+        workspace=Workspace(Path(loaded.config.workspace)),
+        progress=progress,
+        threads=threads,
+        memory_bytes=memory_bytes,
+        config_file=str(config),
+        force=force,
+    )
+    results = []
+    try:
+        with context.workspace.lock(f"ecbehave {command}", wait_seconds, progress.say):
+            for stage in STAGES if command == "run" else (command,):
+                started = time.monotonic()
+                outcome = _stage(stage)(context)
+                results.append(_result(stage, outcome, time.monotonic() - started))
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; nothing half-done was published. Run again to go on") from None
+    _print(command, results, as_json=json_output)
+
+
+def _load(config: Path, overrides: list[str] | None, workspace: str | None) -> "Loaded[Config]":
+    from ecbehave.config_file import load
+    from ecbehave.models import config_class
+
+    return load(config, config_class(), overrides or [], workspace)
+
+
+def _stage(name: str) -> Any:
+    from importlib import import_module
+
+    return import_module(f"ecbehave.stages.{name}").run
+
+
+def _result(stage: str, outcome: "Outcome", seconds: float) -> dict[str, Any]:
+    """Return what one stage came to, as it is printed by `--json`."""
+    from ecbehave.artifacts import peak_memory_bytes
+
+    artifact = outcome.artifact
+    result: dict[str, Any] = {
+        "command": stage,
+        "status": outcome.status,
+        "artifact": str(artifact.path),
+        "fingerprint": artifact.fingerprint,
+        "rows": artifact.rows,
+        "counts": artifact.counts,
+        "seconds": round(seconds, 3),
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+    if stage == "evaluate":
+        stored = json.loads((artifact.path / "metrics.json").read_text(encoding="utf-8"))
+        result |= {"verdict": stored["verdict"], "metrics": stored["metrics"], "baseline": stored["baseline_metrics"]}
+        result |= {"difference": stored["difference"], "report": str(artifact.path / "report.html")}
+    if stage == "predict":
+        result["path"] = str(artifact.path / "scores.parquet")
+    return result
+
+
+def _print(command: str, results: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(results[0] if command != "run" else _whole(results), ensure_ascii=False))
+        return
+    for r in results:
+        print(f"{r['command']:<9} {r['status']:<8} {r['rows']:>12,} rows {r['seconds']:>8.1f} s   {r['artifact']}")
+    for r in results:
+        if "verdict" in r:
+            print(r["verdict"]["text"])
+            print(f"report: {r['report']}")
+        if "path" in r:
+            print(f"scores: {r['path']}")
+
+
+def _whole(results: list[dict[str, Any]]) -> dict[str, Any]:
+    last = {k: v for r in results for k, v in r.items() if k in ("verdict", "metrics", "baseline", "report", "path")}
+    return {
+        "command": "run",
+        "status": "done" if any(r["status"] == "done" for r in results) else "skipped",
+        "artifact": results[-1]["artifact"],
+        "fingerprint": results[-1]["fingerprint"],
+        "rows": results[-1]["rows"],
+        "seconds": round(sum(r["seconds"] for r in results), 3),
+        "peak_memory_bytes": results[-1]["peak_memory_bytes"],
+        "stages": results,
+    } | last
+
+
+def _size(text: str) -> int:
+    """Read a size such as 4GB, in bytes."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?", text.strip(), flags=re.IGNORECASE)
+    if match is None:
+        raise ConfigError(f"--memory takes a size such as 4GB or 512MB, not {text!r}")
+    power = " KMGT".index(match[2].upper() or " ")
+    return int(float(match[1]) * 1000**power)
+
+
+def _seconds(text: str) -> float:
+    from ecbehave.config import parse_duration
+
+    if text in ("0", "0s"):
+        return 0.0
+    try:
+        return parse_duration(text).total_seconds()
+    except ValueError as error:
+        raise ConfigError(f"--wait: {error}") from None
+
+
+_stage_command("ingest", "Take new source files into the workspace, each once.")
+_stage_command("clean", "Sort out the log: types, duplicates, refused rows, buckets.")
+_stage_command("features", "Build what the model reads, for every split, with labels.")
+_stage_command("train", "Fit the model, its calibration and its baseline.")
+_stage_command("evaluate", "Judge the model on the test windows; write the report.")
+_stage_command("predict", "Score everybody who is asked, as of the last complete day.")
+_stage_command("run", "Do all that is stale, from ingest to predict.")
+
+
+@config_app.command("show")
+def config_show(config: ConfigPath, overrides: Overrides = None, workspace: WorkspaceDir = None) -> None:
+    """Print the resolved config, defaults filled in and secrets left out."""
+    from ecbehave.config_yaml import to_yaml
+
+    print(to_yaml(_load(config, overrides, workspace).public), end="")
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """Print the JSON Schema of the YAML, for editors."""
+    from ecbehave.config_reference import json_schema
+    from ecbehave.models import config_class
+
+    print(json.dumps(json_schema(config_class()), indent=2))
+
+
+def _progress_of(arguments: list[str]) -> "Progress":
+    """Return how errors are written, before the options have been read."""
+    from ecbehave.progress import Progress
+
+    return Progress("json" if re.search(r"--log-format[= ]json", " ".join(arguments)) else "text")
+
+
+def main() -> None:
+    """Run the command line; the exit code says what came of it."""
+    try:
+        app()
+    except EcbehaveError as error:
+        _progress_of(sys.argv).error(str(error))
+        sys.exit(error.exit_code)

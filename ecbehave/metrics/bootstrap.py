@@ -1,0 +1,235 @@
+"""Intervals by a cluster bootstrap over users, and the paired difference of a model and its baseline.
+
+A user is drawn with all of their cutoffs, since rows of one user are not independent. Model and baseline are
+judged on the same draws, so that the interval of their difference holds only what differs between them.
+
+Source: Efron and Tibshirani (1993), chapter 13 (percentile interval); Field and Welsh (2007) for clusters.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypedDict
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ecbehave.metrics.classification import N_BINS
+from ecbehave.metrics.keyed import KEYS, reject_duplicates, reject_nulls
+from ecbehave.metrics.tally import Floats, Groups
+
+#: Metrics of which a smaller value is better; of every other one, a larger.
+LOWER_IS_BETTER = frozenset({"log_loss", "brier", "calibration_error"})
+
+BINARY_METRICS = (
+    "auroc",
+    "auprc",
+    "log_loss",
+    "brier",
+    "calibration_error",
+    "accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "lift_10",
+)
+
+#: What `compare_binary` reads.
+BINARY_COLUMNS = (*KEYS, "label", "score", "probability", "baseline_score", "baseline_probability")
+
+_LEVELS = (0.025, 0.975)
+
+#: Weight per user [U] to the value of each metric [M], nan where undefined.
+_Measure = Callable[[Floats], Floats]
+
+
+class Interval(TypedDict):
+    """A metric on all rows with its 95 % interval; None where it is undefined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class Comparison(TypedDict):
+    """Intervals by metric of the model, of its baseline, and of model minus baseline."""
+
+    model: dict[str, Interval]
+    baseline: dict[str, Interval]
+    difference: dict[str, Interval]
+
+
+def compare_binary(
+    frame: pl.DataFrame,
+    threshold: float,
+    baseline_threshold: float,
+    n_resamples: int,
+    rng: np.random.Generator,
+) -> Comparison:
+    """Compare a model with its baseline on a yes-or-no task, by BINARY_METRICS.
+
+    AUROC, AUPRC and the lift of the top 10 % read the score; the others read the probability. A resample in
+    which a metric is undefined is left out of that metric's interval. Takes O(n_resamples x rows) time and
+    O(rows) memory.
+
+    Args:
+        frame: user_id, cutoff, label, score, probability, baseline_score, baseline_probability; one row per
+            (user_id, cutoff), in any order.
+        threshold: the model's probability from which a row counts as positive.
+        baseline_threshold: the same of the baseline.
+        n_resamples: draws of users behind each interval.
+        rng: source of the draws.
+
+    Raises:
+        ValueError: no rows, a key appears twice, or a value is missing or out of range.
+    """
+    _check(frame, "rows to judge")
+    reject_nulls(frame, BINARY_COLUMNS, "rows to judge")
+    ordered = frame.sort(KEYS)
+    label = ordered["label"].to_numpy()
+    user = ordered["user_id"].rle_id().to_numpy()
+    model = _binary_measure(
+        label, ordered["score"].to_numpy(), ordered["probability"].to_numpy(), threshold, user
+    )
+    baseline = _binary_measure(
+        label,
+        ordered["baseline_score"].to_numpy(),
+        ordered["baseline_probability"].to_numpy(),
+        baseline_threshold,
+        user,
+    )
+    return _compare(BINARY_METRICS, (model, baseline), int(user[-1]) + 1, n_resamples, rng)
+
+
+def compare_ranking(
+    model_per_user: pl.DataFrame,
+    baseline_per_user: pl.DataFrame,
+    n_resamples: int,
+    rng: np.random.Generator,
+) -> Comparison:
+    """Compare the means of per-user ranking metrics of a model and its baseline.
+
+    Args:
+        model_per_user: `ranking.per_user` of the model: one row per (user_id, cutoff), a column per metric. A
+            null is left out of the mean of its column.
+        baseline_per_user: the same of the baseline, with the same keys in any order.
+        n_resamples: draws of users behind each interval.
+        rng: source of the draws.
+
+    Raises:
+        ValueError: no rows, a key appears twice, or the keys, columns or nulls of the two tables differ.
+    """
+    _check(model_per_user, "the model's users")
+    _check(baseline_per_user, "the baseline's users")
+    names = [name for name in model_per_user.columns if name not in KEYS]
+    if set(model_per_user.columns) != set(baseline_per_user.columns):
+        raise ValueError(
+            f"model and baseline have different columns: {model_per_user.columns} "
+            f"and {baseline_per_user.columns}; judge both with the same k"
+        )
+    model = model_per_user.sort(KEYS)
+    baseline = baseline_per_user.sort(KEYS).select(model.columns)
+    _check_same_rows(model, baseline)
+    counts = _per_user(model, pl.col(names).count())
+    measures = (
+        _mean_measure(_per_user(model, pl.col(names).sum()), counts),
+        _mean_measure(_per_user(baseline, pl.col(names).sum()), counts),
+    )
+    return _compare(names, measures, counts.shape[1], n_resamples, rng)
+
+
+def _check(frame: pl.DataFrame, table: str) -> None:
+    if frame.is_empty():
+        raise ValueError(f"{table}: no rows, so there is nothing to compare")
+    reject_duplicates(frame, KEYS, table)
+
+
+def _check_same_rows(model: pl.DataFrame, baseline: pl.DataFrame) -> None:
+    if not model.select(KEYS).equals(baseline.select(KEYS)):
+        only_model = model.join(baseline, on=KEYS, how="anti").height
+        only_baseline = baseline.join(model, on=KEYS, how="anti").height
+        raise ValueError(
+            f"model and baseline judge different users: {only_model} key(s) only in the model's table, "
+            f"{only_baseline} only in the baseline's; judge both against the same truth"
+        )
+    nulls = pl.all().is_null()
+    if not model.select(nulls).equals(baseline.select(nulls)):
+        raise ValueError(
+            "model and baseline have nulls in different places; judge both against the same truth"
+        )
+
+
+def _binary_measure(
+    label: NDArray[np.int8], score: Floats, probability: Floats, threshold: float, user: NDArray[np.uint32]
+) -> _Measure:
+    by_score = Groups.of_scores(label, score)
+    by_probability = Groups.of_probabilities(label, probability)
+
+    def measure(user_weight: Floats) -> Floats:
+        weight = user_weight[user]
+        scores, probabilities = by_score.tally(weight), by_probability.tally(weight)
+        confusion = probabilities.confusion(threshold)
+        values = {
+            "auroc": scores.auroc(),
+            "auprc": scores.auprc(),
+            "log_loss": probabilities.log_loss(),
+            "brier": probabilities.brier(),
+            "calibration_error": probabilities.calibration_error(N_BINS),
+            "accuracy": confusion.accuracy,
+            "precision": confusion.precision,
+            "recall": confusion.recall,
+            "f1": confusion.f1,
+            "lift_10": scores.lift(0.1),
+        }
+        return np.array([values[name] for name in BINARY_METRICS])
+
+    return measure
+
+
+def _per_user(frame: pl.DataFrame, reduce: pl.Expr) -> Floats:
+    """Reduce each metric over the cutoffs of a user: [M metrics, U users], users in order."""
+    by_user = frame.group_by("user_id", maintain_order=True).agg(reduce).drop("user_id")
+    return np.ascontiguousarray(by_user.cast(pl.Float64).to_numpy().T)
+
+
+def _mean_measure(sums: Floats, counts: Floats) -> _Measure:
+    def measure(user_weight: Floats) -> Floats:
+        # einsum, not `@`: BLAS sums in an order that changes with the number of threads.
+        total = np.einsum("mu,u->m", sums, user_weight)
+        n = np.einsum("mu,u->m", counts, user_weight)
+        mean: Floats = np.divide(total, n, out=np.full_like(total, np.nan), where=n > 0)
+        return mean
+
+    return measure
+
+
+def _compare(
+    names: Sequence[str],
+    measures: tuple[_Measure, _Measure],
+    n_users: int,
+    n_resamples: int,
+    rng: np.random.Generator,
+) -> Comparison:
+    values = np.stack([measure(np.ones(n_users)) for measure in measures])  # [2, M]
+    draws = np.empty((n_resamples, *values.shape))  # [B, 2, M]
+    for draw in draws:
+        drawn = rng.integers(n_users, size=n_users)
+        weight = np.bincount(drawn, minlength=n_users).astype(np.float64)
+        draw[:] = [measure(weight) for measure in measures]
+    return {
+        "model": _intervals(names, values[0], draws[:, 0]),
+        "baseline": _intervals(names, values[1], draws[:, 1]),
+        "difference": _intervals(names, values[0] - values[1], draws[:, 0] - draws[:, 1]),
+    }
+
+
+def _intervals(names: Sequence[str], values: Floats, draws: Floats) -> dict[str, Interval]:
+    return {name: _interval(values[i], draws[:, i]) for i, name in enumerate(names)}
+
+
+def _interval(value: float, draws: Floats) -> Interval:
+    """Return the percentile interval of the defined draws; where none is defined, neither is the interval."""
+    defined = draws[~np.isnan(draws)]
+    if not defined.size:
+        return {"value": None if np.isnan(value) else float(value), "low": None, "high": None}
+    low, high = np.quantile(defined, _LEVELS)
+    return {"value": float(value), "low": float(low), "high": float(high)}

@@ -1,0 +1,1 @@
+"""Rules that any model has to beat."""

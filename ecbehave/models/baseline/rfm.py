@@ -1,0 +1,89 @@
+"""Recency, frequency and money: the rule of every direct marketer, as a logistic regression on their logarithms."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ecbehave.config import ModelConfig
+from ecbehave.inputs.types import TableInput
+from ecbehave.models.labels import pooled
+from ecbehave.models.protocol import InputType, Options
+from ecbehave.models.storage import load_json, save_json
+
+_NEVER_DAYS = 3650.0
+
+
+class RfmConfig(ModelConfig):
+    """Logistic regression on the logarithms of recency, frequency and money."""
+
+    kind: Literal["rfm"]
+
+
+class Rfm:
+    """Reads three features of purchases, or of any event where the log has no purchases."""
+
+    config_class: ClassVar[type[ModelConfig]] = RfmConfig
+    inputs: ClassVar[Mapping[str, InputType]] = {"binary": "table"}
+
+    def __init__(self, config: RfmConfig) -> None:
+        self.config = config
+        self.columns_: list[str] = []
+        self.coefficients_: NDArray[np.float64] = np.zeros(3)
+        self.intercept_ = 0.0
+
+    def fit(self, train: Sequence[TableInput], valid: Sequence[TableInput], options: Options) -> Self:
+        """Fit the regression, slightly regularised."""
+        del valid, options
+        from sklearn.linear_model import LogisticRegression
+
+        table = pooled(train)
+        self.columns_ = _columns(table.features)
+        design = self._design(table)
+        centre, spread = design.mean(axis=0), design.std(axis=0)
+        spread[spread == 0] = 1
+        regression = LogisticRegression().fit((design - centre) / spread, table.label)
+        self.coefficients_ = regression.coef_[0] / spread
+        self.intercept_ = float(regression.intercept_[0] - self.coefficients_ @ centre)
+        return self
+
+    def _design(self, data: TableInput) -> NDArray[np.float64]:
+        """Return the logarithms [N, 3]; a user without the event gets a recency of ten years."""
+        recency, frequency, money = (data.frame[c].to_numpy().astype(np.float64) for c in self.columns_)
+        recency = np.where(np.isnan(recency), _NEVER_DAYS, recency)
+        return np.log1p(np.maximum(np.column_stack([recency, frequency, money]), 0))
+
+    def predict(self, data: TableInput, k: int = 0) -> pl.DataFrame:
+        """Return the keys with the log-odds as `score`."""
+        del k
+        score = self._design(data) @ self.coefficients_ + self.intercept_
+        return data.keys.with_columns(score=pl.Series(score, dtype=pl.Float64))
+
+    def save(self, folder: Path) -> None:
+        """Write the coefficients and the names of their columns."""
+        stored = {
+            "columns": self.columns_,
+            "coefficients": self.coefficients_.tolist(),
+            "intercept": self.intercept_,
+        }
+        save_json(folder / "rfm.json", stored)
+
+    @classmethod
+    def load(cls, folder: Path, config: RfmConfig) -> Self:
+        """Read what `save` wrote."""
+        model = cls(config)
+        stored = load_json(folder / "rfm.json")
+        model.columns_ = list(stored["columns"])
+        model.coefficients_ = np.array(stored["coefficients"], dtype=np.float64)
+        model.intercept_ = float(stored["intercept"])
+        return model
+
+
+def _columns(features: Sequence[str]) -> list[str]:
+    names = [f for f in features if f.startswith("recency_days_")]
+    events = [n.removeprefix("recency_days_").removesuffix("_all") for n in names]
+    event = next((e for e in ("purchase", "any") if e in events), events[0])
+    return [f"recency_days_{event}_all", f"days_{event}_all", f"amount_{event}_all"]

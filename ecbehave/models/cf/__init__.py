@@ -1,0 +1,1 @@
+"""Neighbours on the user-item matrix."""

@@ -1,0 +1,319 @@
+"""What the evaluation page shows, as plain frozen data that a stage fills in.
+
+Nothing here knows where the numbers come from, and nothing knows how they are drawn.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecbehave.report.numbers import Unit, decimals_for, difference_in_unit, in_unit, interval
+
+Standing = Literal["better", "unclear", "worse", "undefined"]
+"""How the model stands to its baseline; `unclear` when the interval of the difference contains zero."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its 95 % interval; `None`, also given as NaN, is not defined."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        # A metric without a value is NaN in a table; the page has one word for it.
+        for name in ("value", "low", "high"):
+            number = getattr(self, name)
+            if number is not None and not math.isfinite(number):
+                object.__setattr__(self, name, None)
+
+    @property
+    def width(self) -> float | None:
+        """Return high minus low, where both are defined."""
+        return None if self.low is None or self.high is None else self.high - self.low
+
+    def negated(self) -> "Interval":
+        """Return the interval of the value with the other sign."""
+
+        def minus(x: float | None) -> float | None:
+            return None if x is None else -x
+
+        return Interval(minus(self.value), minus(self.high), minus(self.low))
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One metric of the model beside its baseline."""
+
+    name: str
+    """The metric's key in `metrics.json`, e.g. `auroc`."""
+    label: str
+    """The metric's name for people, e.g. `AUROC`."""
+    model: Interval
+    baseline: Interval
+    difference: Interval
+    """Model minus baseline, in the metric's own direction, with its paired interval."""
+    lower_is_better: bool = False
+    unit: Unit = "ratio"
+    group: str = ""
+    """Heading under which the row stands in the table, e.g. `New items`."""
+
+    @property
+    def improvement(self) -> Interval:
+        """Return the difference with the sign turned so that above zero is better."""
+        return self.difference.negated() if self.lower_is_better else self.difference
+
+    @property
+    def standing(self) -> Standing:
+        """Return how the model stands to its baseline in this metric."""
+        gain = self.improvement
+        if self.model.value is None or self.baseline.value is None or gain.value is None:
+            return "undefined"
+        if gain.low is not None and gain.low > 0:
+            return "better"
+        if gain.high is not None and gain.high < 0:
+            return "worse"
+        return "unclear"
+
+    @property
+    def decimals(self) -> int:
+        """Return the decimals of all numbers of the row: enough to see the difference."""
+        return decimals_for(self.unit, self.difference.width)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The first line of the page."""
+
+    standing: Standing
+    text: str
+
+
+def verdict(
+    row: MetricRow, baseline: str, undefined_because: str = "the test rows hold one class only"
+) -> Verdict:
+    """Say in one sentence whether the model beats its baseline.
+
+    Args:
+        row: the metric that decides.
+        baseline: kind of the baseline, e.g. `rfm`.
+        undefined_because: why the metric has no value, for the case that it has none.
+    """
+    standing = row.standing
+    if standing == "undefined":
+        return Verdict(
+            standing,
+            f"The model cannot be compared with the baseline {baseline}: "
+            f"{row.label} is not defined, because {undefined_because}.",
+        )
+    opening = {
+        "better": "The model beats the baseline",
+        "unclear": "The model does NOT clearly beat the baseline",
+        "worse": "The model is worse than the baseline",
+    }[standing]
+    model, rule = (in_unit(side.value, row.unit, row.decimals) for side in (row.model, row.baseline))
+    return Verdict(
+        standing, f"{opening} {baseline}: {row.label} {model} against {rule}, {_by_how_much(row)}."
+    )
+
+
+def _by_how_much(row: MetricRow) -> str:
+    gain = row.improvement
+    is_loss = gain.value is not None and gain.value < 0
+    shown = gain.negated() if is_loss else gain
+    size = difference_in_unit(shown.value, row.unit, row.decimals)
+    if size == difference_in_unit(0, row.unit, row.decimals):
+        change = "no difference"
+    else:
+        change = f"{'worse' if is_loss else 'better'} by {size}"
+    bounds = interval(shown.low, shown.high, row.unit, row.decimals)
+    if not bounds:
+        return f"{change} (without an interval)"
+    zero = ", which contains zero" if row.standing == "unclear" else ""
+    return f"{change} (95 % interval {bounds}{zero})"
+
+
+@dataclass(frozen=True)
+class SplitRow:
+    """One split: its cutoffs and label days in words, and its rows."""
+
+    name: str
+    cutoffs: str
+    label_days: str
+    n_rows: int
+    n_positive: int | None = None
+    base_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class CountRow:
+    """How many rows there are at one point on the way from the raw file to the score."""
+
+    stage: str
+    name: str
+    rows: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class CutoffRow:
+    """The deciding metric at one test cutoff."""
+
+    cutoff: str
+    n_rows: int
+    model: float | None
+    baseline: float | None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line: `x` ascends or descends, `y` belongs to it point by point; `name` goes into the legend."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+@dataclass(frozen=True)
+class CalibrationBin:
+    """Rows with about the same probability."""
+
+    mean_probability: float
+    observed_rate: float
+    n_rows: int
+
+
+@dataclass(frozen=True)
+class ScoreHistogram:
+    """How many rows of each class fall between neighbouring edges."""
+
+    edges: Sequence[float]
+    """Ascending, one more than there are bins."""
+    positives: Sequence[int]
+    negatives: Sequence[int]
+
+    @classmethod
+    def of(cls, scores: NDArray[np.float64], is_positive: NDArray[np.bool_], n_bins: int = 40) -> Self:
+        """Count scores of shape (rows,) into equal bins from zero, or the lowest score, to the highest."""
+        low = min(0.0, float(scores.min(initial=0)))
+        high = max(float(scores.max(initial=0)), low + 1e-9)
+        edges = np.linspace(low, high, n_bins + 1)
+        positives, negatives = (np.histogram(scores[m], edges)[0] for m in (is_positive, ~is_positive))
+        return cls(edges.tolist(), positives.tolist(), negatives.tolist())
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Counts at one threshold; `origin` says where the threshold comes from."""
+
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+    threshold: float
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class DecileRow:
+    """A tenth of the rows by score; decile 1 has the highest scores. Ties make counts fractional."""
+
+    decile: int
+    n_rows: float
+    n_positive: float
+    mean_probability: float | None = None
+
+
+@dataclass(frozen=True)
+class BinaryDetail:
+    """Plots and tables of a yes-or-no task.
+
+    Curves come with the model first and the baseline next, and are empty where they are not defined.
+    """
+
+    positives: str
+    """Who the label is true for, plural: `churners`."""
+    negatives: str
+    """Who it is false for, plural: `non-churners`."""
+    n_rows: int
+    n_positive: int
+    roc: Sequence[Curve] = ()
+    """False positive rate against true positive rate."""
+    precision_recall: Sequence[Curve] = ()
+    """Recall against precision."""
+    gains: Sequence[Curve] = ()
+    """Share of rows, highest scores first, against share of positives among them."""
+    calibration: Sequence[CalibrationBin] = ()
+    scores: ScoreHistogram | None = None
+    confusion: Confusion | None = None
+    deciles: Sequence[DecileRow] = ()
+
+    @property
+    def base_rate(self) -> float:
+        """Return the share of positives."""
+        return self.n_positive / max(1, self.n_rows)
+
+
+@dataclass(frozen=True)
+class BarAtK:
+    """One metric of the ranking at one length of the list."""
+
+    k: int
+    model: Interval
+    baseline: Interval
+
+
+@dataclass(frozen=True)
+class RankingPlot:
+    """One metric of the ranking, e.g. `NDCG`, at every k."""
+
+    label: str
+    bars: Sequence[BarAtK]
+    unit: Unit = "ratio"
+
+
+@dataclass(frozen=True)
+class RankingDetail:
+    """Plots of a ranking task."""
+
+    plots: Sequence[RankingPlot]
+
+
+@dataclass(frozen=True)
+class Importance:
+    """What the model looks at; `in_words` says how the numbers are computed."""
+
+    features: Sequence[tuple[str, float]]
+    """Name and importance, in any order."""
+    in_words: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything the evaluation page shows."""
+
+    title: str
+    verdict: Verdict
+    label_in_words: str
+    population_in_words: str
+    model: str
+    """Kind of the model, e.g. `boosting`."""
+    baseline: str
+    """Kind of the baseline, e.g. `rfm`."""
+    metrics: Sequence[MetricRow]
+    """The first one is the one that the verdict speaks of; rows of one group stand together."""
+    detail: BinaryDetail | RankingDetail
+    splits: Sequence[SplitRow]
+    """In time order; the last one is the one judged."""
+    counts: Sequence[CountRow]
+    """From raw file to score; rows of one stage stand together."""
+    facts: Sequence[tuple[str, str]] = ()
+    per_cutoff: Sequence[CutoffRow] = ()
+    importance: Importance | None = None
+    notes: Sequence[str] = ()
+    config_yaml: str = ""

@@ -1,0 +1,78 @@
+"""One sentence under each plot that says how to read it, with the page's own numbers."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ecbehave.report.content import BinaryDetail, Curve, RankingPlot
+from ecbehave.report.numbers import in_usual_unit, percent
+
+_SHARE = 0.1
+_RECALL = 0.5
+
+
+def roc(curves: Sequence[Curve], detail: BinaryDetail) -> str:
+    """Guide through the ROC curve at one false positive rate."""
+    return (
+        f"When {percent(_SHARE, 0)} of the {detail.negatives} are flagged by mistake, the model finds "
+        f"{percent(_at(curves[0], _SHARE))} of the {detail.positives}{_baseline(curves, _SHARE)}; "
+        f"guessing finds {percent(_SHARE, 0)}."
+    )
+
+
+def precision_recall(curves: Sequence[Curve], detail: BinaryDetail) -> str:
+    """Guide through the precision-recall curve at one recall."""
+    return (
+        f"Flagged so that half of the {detail.positives} are found, {percent(_at(curves[0], _RECALL))} of "
+        f"the flagged are {detail.positives}{_baseline(curves, _RECALL)}; among all rows it is "
+        f"{percent(detail.base_rate)}."
+    )
+
+
+def gains(curves: Sequence[Curve], detail: BinaryDetail) -> str:
+    """Guide through the gains curve at one share of rows."""
+    return (
+        f"The {percent(_SHARE, 0)} with the highest scores hold {percent(_at(curves[0], _SHARE))} of all "
+        f"{detail.positives}{_baseline(curves, _SHARE)}; picked at random they would hold "
+        f"{percent(_SHARE, 0)}."
+    )
+
+
+def calibration(detail: BinaryDetail) -> str:
+    """Guide through the calibration plot with the means over all rows."""
+    n = sum(b.n_rows for b in detail.calibration)
+    predicted = sum(b.mean_probability * b.n_rows for b in detail.calibration) / n
+    observed = sum(b.observed_rate * b.n_rows for b in detail.calibration) / n
+    return (
+        f"On the dotted line a probability can be taken at its word; over all rows the model expects "
+        f"{percent(predicted)} {detail.positives}, and {percent(observed)} were seen."
+    )
+
+
+def scores(detail: BinaryDetail) -> str:
+    """Guide through the score distribution."""
+    return (
+        f"The less the two shapes overlap, the better the score tells {detail.positives} from "
+        f"{detail.negatives}; each shape adds up to 100 % of its own group."
+    )
+
+
+def ranking(plot: RankingPlot, model: str, baseline: str) -> str:
+    """Guide through a bar plot at the longest list."""
+    last = plot.bars[-1]
+    ours, theirs = (in_usual_unit(side.value, plot.unit) for side in (last.model, last.baseline))
+    return (
+        f"With {last.k} items per list, {plot.label} is {ours} for {model} and {theirs} for {baseline}; "
+        "whiskers are 95 % intervals."
+    )
+
+
+def _baseline(curves: Sequence[Curve], x: float) -> str:
+    if len(curves) < 2:
+        return ""
+    return f" ({curves[1].name}: {percent(_at(curves[1], x))})"
+
+
+def _at(curve: Curve, x: float) -> float:
+    order = np.argsort(curve.x, kind="stable")
+    return float(np.interp(x, np.asarray(curve.x)[order], np.asarray(curve.y)[order]))

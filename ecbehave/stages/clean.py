@@ -1,0 +1,366 @@
+"""clean: `events_raw/` -> `clean/`: the canonical log by bucket, and every refused row with its rule.
+
+Every rule looks at the row itself or at the user's past only: a row that comes later can never change what was
+kept before it.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import polars as pl
+
+from ecbehave.artifacts import Artifact, Built, Outcome, Spec
+from ecbehave.buckets import bucket_of, n_buckets, user_hash
+from ecbehave.config import Clean
+from ecbehave.errors import ArtifactError, DataError
+from ecbehave.schema import EVENT_COLUMNS, EVENT_ORDER, EVENTS, ITEMS, QUARANTINE
+from ecbehave.stages import Context, ingest, upstream
+from ecbehave.tables import TableWriters, read_groups, write_table
+from ecbehave.windows import midnight
+
+NAME = "clean"
+VERSION = 1
+
+#: Event types that are about an item; others (search, question) may have none.
+_ITEM_EVENTS = ("view", "click", "cart", "remove", "purchase", "return", "review", "rating")
+_IS_RETURN = ((pl.col("event_type") == "purchase") & (pl.col("quantity") < 0)).fill_null(value=False)
+_SPILL = ".spill"
+
+
+def recognise_returns(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Turn purchases of a negative quantity into returns of a positive one."""
+    return rows.with_columns(
+        event_type=pl.when(_IS_RETURN).then(pl.lit("return")).otherwise("event_type"),
+        quantity=pl.when(_IS_RETURN).then(-pl.col("quantity")).otherwise("quantity"),
+        amount=pl.when(_IS_RETURN).then(pl.col("amount").abs()).otherwise("amount"),
+    )
+
+
+def row_rule(clean: Clean, timezone: str, *, needs_item: bool) -> pl.Expr:
+    """Return the rule that refuses a row, or null: the first of them in this order."""
+    earliest = midnight(clean.earliest, timezone)
+    rules: dict[str, pl.Expr] = {
+        "unreadable_row": pl.col("unparsed").str.starts_with("row="),
+        "missing_user": pl.col("user_id").is_null(),
+        "unparsable_time": pl.col("ts").is_null() & pl.col("unparsed").str.contains(r"(^|; )ts="),
+        "missing_time": pl.col("ts").is_null(),
+        "impossible_time": (pl.col("ts") < earliest) | (pl.col("ts") > pl.col("received_at") + timedelta(days=1)),
+        "missing_event_type": pl.col("event_type").is_null(),
+        "missing_item": pl.lit(needs_item) & pl.col("item_id").is_null() & pl.col("event_type").is_in(_ITEM_EVENTS),
+        "unparsable_value": pl.col("unparsed").is_not_null(),
+        "negative_price": (pl.col("price") < 0) | ((pl.col("amount") < 0) & ~_IS_RETURN),
+        "absurd_price": (pl.col("price") > clean.max_price) | (pl.col("amount").abs() > clean.max_price),
+        "negative_quantity": (pl.col("quantity") < 0) & ~_IS_RETURN,
+        "absurd_quantity": pl.col("quantity").abs() > clean.max_quantity,
+    }
+    return pl.coalesce(pl.when(refused).then(pl.lit(rule)) for rule, refused in rules.items()).alias("rule")
+
+
+def month_of(timezone: str) -> pl.Expr:
+    """Return the calendar month of an event as a number that counts up."""
+    local = pl.col("ts").dt.convert_time_zone(timezone)
+    return (local.dt.year() * 12 + local.dt.month()).cast(pl.Int32).alias("month")
+
+
+def value_counts(rows: pl.LazyFrame, column: str, timezone: str) -> pl.LazyFrame:
+    """Count values per month, rounded up to three digits: a small table that parts of the log can be added up in."""
+    value = pl.col(column)
+    scale = 10.0 ** (value.log10().floor() - 2)
+    return (
+        rows.filter(value > 0)
+        .group_by(month_of(timezone), value=(value / scale).ceil() * scale)
+        .agg(n=pl.len().cast(pl.Int64))
+    )
+
+
+def monthly_limits(counts: pl.DataFrame, quantile: float) -> pl.DataFrame:
+    """Return for each month the quantile of all values of earlier months; the first month has no limit.
+
+    Args:
+        counts: `month`, `value`, `n`.
+        quantile: share of the values at or below the limit.
+    """
+    per_month = counts.group_by("month", "value").agg(pl.col("n").sum())
+    months = per_month.select(limit_month=pl.col("month").unique())
+    earlier = (
+        months.join_where(per_month, pl.col("month") < pl.col("limit_month"))
+        .group_by("limit_month", "value")
+        .agg(pl.col("n").sum())
+        .sort("limit_month", "value")
+        .with_columns(
+            share=pl.col("n").cum_sum().over("limit_month") / pl.col("n").sum().over("limit_month")
+        )
+    )
+    return (
+        earlier.filter(pl.col("share") >= quantile)
+        .group_by(month="limit_month")
+        .agg(limit=pl.col("value").min())
+        .sort("month")
+    )
+
+
+def bot_rule(clean: Clean, timezone: str) -> pl.Expr:
+    """Return `bot_like` for events from a user's first overfull day on, or beyond the number one user may have.
+
+    The rows are sorted by user and time.
+    """
+    day = pl.col("ts").dt.convert_time_zone(timezone).dt.date()
+    is_overfull = pl.len().over("user_id", day) > clean.max_events_per_user_day
+    first_overfull = pl.when(is_overfull).then(day).min().over("user_id")
+    is_bot = (day >= first_overfull).fill_null(value=False)
+    number = pl.int_range(pl.len()).over("user_id")
+    return pl.when(is_bot | (number >= clean.max_events_per_user)).then(pl.lit("bot_like")).alias("rule")
+
+
+def drop_duplicates(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Sort into the total order of events; of rows equal in every column, keep the one received first."""
+    same = [c for c in EVENT_COLUMNS if c != "received_at"]
+    return rows.sort(EVENT_ORDER).unique(same, keep="first", maintain_order=True)
+
+
+def latest_items(items: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
+    """Return one row per item: the last one of the last file."""
+    empty = pl.LazyFrame(schema=ITEMS)
+    rows = pl.concat([empty, *(i.select(*ITEMS) for i in items)])
+    return rows.filter(pl.col("item_id").is_not_null()).unique("item_id", keep="last").sort("item_id")
+
+
+def latest_users(users: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
+    """Return one row per user: the last one of the last file, with the attributes of all files."""
+    attributes = [u.drop("batch", "row", "unparsed") for u in users]
+    rows = pl.concat([pl.LazyFrame(schema={"user_id": pl.String}), *attributes], how="diagonal")
+    return rows.filter(pl.col("user_id").is_not_null()).unique("user_id", keep="last").sort("user_id")
+
+
+def fill_from_items(rows: pl.LazyFrame, items: pl.LazyFrame) -> pl.LazyFrame:
+    """Take category and brand from the item where the event itself does not say."""
+    known = items.select("item_id", item_category="category", item_brand="brand")
+    return (
+        rows.join(known, on="item_id", how="left", maintain_order="left")
+        .with_columns(
+            category=pl.coalesce("category", "item_category"), brand=pl.coalesce("brand", "item_brand")
+        )
+        .drop("item_category", "item_brand")
+    )
+
+
+def check_sum(counts: Mapping[str, int]) -> None:
+    """Check that raw = clean + quarantined + duplicates.
+
+    Raises:
+        ArtifactError: the sum does not close.
+    """
+    accounted = counts["clean"] + counts["quarantined"] + counts["duplicates"]
+    if counts["raw"] != accounted:
+        raise ArtifactError(
+            f"the rows do not add up: {counts['raw']:,} raw, but {counts['clean']:,} clean + "
+            f"{counts['quarantined']:,} quarantined + {counts['duplicates']:,} duplicates = {accounted:,}; "
+            f"nothing was published. This is a fault of ecbehave"
+        )
+
+
+@dataclass
+class _Refused:
+    """Counts refused rows by rule, with the first three of each as examples."""
+
+    paths: Mapping[str, str]
+    """Batch id to source file."""
+
+    def __post_init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.examples: dict[str, list[str]] = {}
+
+    def add(self, rows: pl.DataFrame) -> None:
+        for (rule,), group in rows.group_by("rule", maintain_order=True):
+            self.counts[str(rule)] += group.height
+            examples = self.examples.setdefault(str(rule), [])
+            for batch, row, unparsed in group.head(3 - len(examples)).select("batch", "row", "unparsed").rows():
+                what = f" ({unparsed})" if unparsed else ""
+                examples.append(f"{Path(self.paths[batch]).name} row {row}{what}")
+
+    def lines(self) -> list[str]:
+        return [f"{rule}: {n:,} rows, e.g. {', '.join(self.examples[rule])}" for rule, n in self.counts.most_common()]
+
+
+@dataclass
+class _Facts:
+    """What later stages must know about the clean log."""
+
+    first_seen: dict[str, datetime]
+    start: datetime | None = None
+    end: datetime | None = None
+    received: datetime | None = None
+
+    def add(self, events: pl.DataFrame) -> None:
+        if events.height == 0:
+            return
+        low, high, received = events.select(
+            low=pl.col("ts").min(), high=pl.col("ts").max(), received=pl.col("received_at").max()
+        ).row(0)
+        self.start = min(low, self.start or low)
+        self.end = max(high, self.end or high)
+        self.received = max(received, self.received or received)
+        for name, first in events.group_by("event_type").agg(pl.col("ts").min()).rows():
+            self.first_seen[name] = min(first, self.first_seen.get(name, first))
+
+    def to_info(self) -> dict[str, Any]:
+        if self.start is None or self.end is None or self.received is None:
+            raise DataError("no event is left after cleaning: the sources hold none, or all were refused")
+        return {
+            "start": self.start.isoformat(),
+            "end": self.end.isoformat(),
+            "received": self.received.isoformat(),
+            "first_seen": {name: self.first_seen[name].isoformat() for name in sorted(self.first_seen)},
+        }
+
+
+def spec(context: Context) -> Spec:
+    """Return what the clean log is made from."""
+    raw = upstream(context, "ingest", ingest.NAME, ingest.spec)
+    config = {"clean": context.public["clean"], "dataset": {"timezone": context.config.dataset.timezone}}
+    return Spec("clean", VERSION, config, {ingest.NAME: raw.fingerprint})
+
+
+def run(context: Context) -> Outcome:
+    """Clean what has been ingested."""
+    raw = upstream(context, "ingest", ingest.NAME, ingest.spec)
+    return context.workspace.produce(
+        NAME, spec(context), lambda folder: _Cleaning(context, raw, folder).build(), force=context.force
+    )
+
+
+class _Cleaning:
+    """One run of the stage: rows are spilled to buckets, then each bucket is sorted out by itself."""
+
+    def __init__(self, context: Context, raw: Artifact, folder: Path) -> None:
+        self.context, self.raw, self.folder = context, raw, folder
+        self.clean, self.timezone = context.config.clean, context.config.dataset.timezone
+        self.n_raw = sum(b["rows"] for b, _ in ingest.scan(raw, "events"))
+        self.n_buckets = n_buckets(self.n_raw, context.memory_bytes)
+        self.refused = _Refused({b["id"]: b["path"] for b in raw.info["batches"]})
+        self.facts = _Facts({})
+
+    def build(self) -> Built:
+        items = latest_items([rows for _, rows in ingest.scan(self.raw, "items")]).collect()
+        users = latest_users([rows for _, rows in ingest.scan(self.raw, "users")]).collect()
+        write_table(self.folder / "items" / "items.parquet", items)
+        write_table(self.folder / "users" / "users.parquet", users)
+        with TableWriters(self.folder) as writers:
+            self.quarantine = writers.open("quarantine/quarantine.parquet", QUARANTINE)
+            limits = self._spill()
+            n_clean, n_duplicates = self._clean_buckets(writers, items.lazy(), limits)
+        rmtree(self.folder / _SPILL, ignore_errors=True)
+        counts = self._counts(n_clean, n_duplicates)
+        counts |= {"items": items.height, "users": users.height}
+        check_sum(counts)
+        self._report(counts)
+        info = self.facts.to_info() | {"n_buckets": self.n_buckets}
+        schemas = {"events/*.parquet": EVENTS, "quarantine/*.parquet": QUARANTINE, "items/*.parquet": ITEMS}
+        return Built(counts, info, schemas)
+
+    def _spill(self) -> dict[str, pl.DataFrame]:
+        """Refuse what a row alone condemns, spread the rest over buckets, and count values for the outlier limits."""
+        batches = ingest.scan(self.raw, "events")
+        counted: dict[str, list[pl.DataFrame]] = {column: [] for column in self.clean.outliers}
+        with (
+            TableWriters(self.folder / _SPILL, row_group=16_384) as spill,
+            self.context.progress.track("clean: read", len(batches)) as advance,
+        ):
+            for batch, _ in batches:
+                rule = row_rule(self.clean, self.timezone, needs_item="item_id" in batch["columns"])
+                for rows in read_groups(self.raw.path / batch["file"]):
+                    judged = rows.with_columns(rule)
+                    self._refuse(judged.filter(pl.col("rule").is_not_null()))
+                    accepted = judged.lazy().filter(pl.col("rule").is_null()).drop("rule", "unparsed")
+                    kept = recognise_returns(accepted).collect()
+                    for column, parts in counted.items():
+                        parts.append(value_counts(kept.lazy(), column, self.timezone).collect())
+                    self._spread(kept, spill)
+                advance(1)
+        return {
+            column: monthly_limits(pl.concat(parts), self.clean.outliers[column].quantile) if parts else pl.DataFrame()
+            for column, parts in counted.items()
+        }
+
+    def _spread(self, rows: pl.DataFrame, spill: TableWriters) -> None:
+        hashed = rows.with_columns(user_hash(rows["user_id"])).with_columns(bucket=bucket_of(self.n_buckets))
+        for (bucket,), part in hashed.group_by("bucket", maintain_order=True):
+            spill.open(f"{bucket}.parquet", EVENTS).write(part.drop("bucket"))
+
+    def _refuse(self, rows: pl.DataFrame) -> None:
+        self.refused.add(rows)
+        self.quarantine.write(rows)
+
+    def _clean_buckets(
+        self, writers: TableWriters, items: pl.LazyFrame, limits: Mapping[str, pl.DataFrame]
+    ) -> tuple[int, int]:
+        n_clean = n_duplicates = 0
+        with self.context.progress.track("clean: buckets", self.n_buckets) as advance:
+            for bucket in range(self.n_buckets):
+                spilled = self.folder / _SPILL / f"{bucket}.parquet"
+                if spilled.exists():
+                    rows = pl.read_parquet(spilled)
+                    unique = drop_duplicates(fill_from_items(rows.lazy(), items)).collect()
+                    n_duplicates += rows.height - unique.height
+                    events = self._judge_users(unique, limits)
+                    n_clean += events.height
+                    self.facts.add(events)
+                    writers.open(f"events/bucket-{bucket:05d}.parquet", EVENTS).write(events)
+                    spilled.unlink()
+                advance(1)
+        return n_clean, n_duplicates
+
+    def _judge_users(self, rows: pl.DataFrame, limits: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+        """Refuse bot-like users' events and outliers; clip what is to be clipped."""
+        limited = rows.lazy().with_columns(bot_rule(self.clean, self.timezone), month_of(self.timezone))
+        for column, table in limits.items():
+            if table.height == 0:
+                continue
+            limited = limited.join(table.lazy(), on="month", how="left", maintain_order="left")
+            is_outlier = pl.col(column) > pl.col("limit")
+            if self.clean.outliers[column].action == "clip":
+                limited = limited.with_columns(pl.when(is_outlier).then("limit").otherwise(column).alias(column))
+            else:
+                rule = pl.when(is_outlier).then(pl.lit(f"outlier_{column}"))
+                limited = limited.with_columns(rule=pl.coalesce("rule", rule))
+            limited = limited.drop("limit")
+        judged = limited.drop("month").collect()
+        refused = judged.filter(pl.col("rule").is_not_null())
+        self._refuse(refused.with_columns(unparsed=pl.lit(None, pl.String)))
+        return judged.filter(pl.col("rule").is_null()).drop("rule")
+
+    def _counts(self, n_clean: int, n_duplicates: int) -> dict[str, int]:
+        by_rule = {f"quarantined.{rule}": n for rule, n in sorted(self.refused.counts.items())}
+        n_refused = sum(by_rule.values())
+        return {"raw": self.n_raw, "clean": n_clean, "quarantined": n_refused, "duplicates": n_duplicates} | by_rule
+
+    def _report(self, counts: Mapping[str, int]) -> None:
+        n_refused, n_raw = counts["quarantined"], counts["raw"]
+        lines = self.refused.lines()
+        if n_raw and n_refused > self.clean.max_refused_share * n_raw:
+            raise DataError(
+                f"{n_refused:,} of {n_raw:,} rows are refused, more than clean.max_refused_share "
+                f"({self.clean.max_refused_share:g}):\n  " + "\n  ".join(lines[:5]) + "\nCorrect the source or its "
+                "columns, time_format, timezone; or raise clean.max_refused_share and look into quarantine/"
+            )
+        self.context.progress.say(
+            f"clean: {counts['clean']:,} events kept of {n_raw:,}, {n_refused:,} refused, "
+            f"{counts['duplicates']:,} exact duplicates"
+        )
+        for line in lines:
+            self.context.progress.say(f"  refused {line}")
+
+
+def bucket_files(artifact: Artifact) -> list[Path]:
+    """Return the clean log's files, in the order of user hashes."""
+    return artifact.files("events/*.parquet")
+
+
+def instant(text: str) -> datetime:
+    """Read an instant of the manifest."""
+    return datetime.fromisoformat(text).astimezone(UTC)

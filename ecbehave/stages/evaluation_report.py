@@ -1,0 +1,250 @@
+"""What the evaluation page says, put together from the stages' artifacts."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ecbehave.artifacts import Artifact
+from ecbehave.config_yaml import to_yaml
+from ecbehave.metrics.bootstrap import LOWER_IS_BETTER, Comparison
+from ecbehave.metrics.classification import gains, precision_recall_curve, reliability, roc_curve
+from ecbehave.report.content import (
+    BarAtK,
+    BinaryDetail,
+    CalibrationBin,
+    Confusion,
+    CountRow,
+    Curve,
+    CutoffRow,
+    DecileRow,
+    Importance,
+    Interval,
+    MetricRow,
+    RankingDetail,
+    RankingPlot,
+    Report,
+    ScoreHistogram,
+    SplitRow,
+    Verdict,
+    verdict,
+)
+from ecbehave.report.numbers import Unit
+from ecbehave.stages import Context, clean, features, upstream
+from ecbehave.windows import label, local_day
+
+if TYPE_CHECKING:
+    from ecbehave.stages.evaluate import Judged
+
+_LABELS: dict[str, tuple[str, Unit]] = {
+    "auroc": ("AUROC", "ratio"),
+    "auprc": ("AUPRC", "ratio"),
+    "lift_10": ("Lift of the top 10 %", "times"),
+    "log_loss": ("Log loss", "ratio"),
+    "brier": ("Brier score", "ratio"),
+    "calibration_error": ("Calibration error", "ratio"),
+    "accuracy": ("Accuracy", "percent"),
+    "precision": ("Precision", "percent"),
+    "recall": ("Recall", "percent"),
+    "f1": ("F1", "ratio"),
+}
+_RANKING_LABELS = {
+    "ndcg": "NDCG",
+    "recall": "Recall",
+    "precision": "Precision",
+    "hit_rate": "Hit rate",
+    "map": "MAP",
+    "mrr": "MRR",
+    "repeat_recall": "Recall of repeats",
+    "repeat_ndcg": "NDCG of repeats",
+    "new_recall": "Recall of new items",
+    "new_ndcg": "NDCG of new items",
+}
+_POSITIVES = {"churn": ("churners", "stayers"), "purchase": ("buyers", "non-buyers")}
+_MOST_FEATURES = 20
+
+
+def metric_row(comparison: Comparison, name: str, group: str = "") -> MetricRow:
+    """Return one metric with its intervals."""
+    measure, _, k = name.partition("@")
+    text, unit = (f"{_RANKING_LABELS[measure]}@{k}", "ratio") if k else _LABELS[name]
+    sides = [Interval(**comparison[side][name]) for side in ("model", "baseline", "difference")]  # type: ignore[literal-required]
+    return MetricRow(name, text, *sides, lower_is_better=name in LOWER_IS_BETTER, unit=unit, group=group)
+
+
+def headline_verdict(comparison: Comparison, headline: str, baseline: str) -> Verdict:
+    """Say whether the model beats its baseline."""
+    return verdict(metric_row(comparison, headline), baseline)
+
+
+def evaluation_report(
+    context: Context, judged: "Judged", spoken: Verdict, model: Artifact, inputs: Artifact
+) -> Report:
+    """Return the page's content."""
+    config, task = context.config, judged.task
+    is_binary = task.output == "binary"
+    return Report(
+        title=f"{config.name}: {task.name} with {config.model.kind}",
+        verdict=spoken,
+        label_in_words=task.label_in_words,
+        population_in_words=task.population_in_words,
+        model=config.model.kind,
+        baseline=config.baseline.kind,
+        metrics=_metric_rows(judged),
+        detail=_binary_detail(judged) if is_binary else _ranking_detail(judged),
+        splits=_splits(context, judged, inputs),
+        counts=_counts(context, inputs),
+        facts=_facts(context, judged, inputs),
+        per_cutoff=_per_cutoff(context, judged),
+        importance=_importance(model),
+        notes=_notes(context, judged),
+        config_yaml=to_yaml({key: value for key, value in context.public.items() if key != "workspace"}),
+    )
+
+
+def _metric_rows(judged: "Judged") -> list[MetricRow]:
+    comparison = judged.comparison
+    if judged.task.output == "binary":
+        return [metric_row(comparison, name) for name in _LABELS]
+    names = sorted(comparison["model"], key=lambda n: (n != judged.headline, int(n.split("@")[1])))
+    groups = {"repeat": "Items the user had before", "new": "Items new to the user"}
+    rows = [metric_row(comparison, name, groups.get(name.split("_")[0], "")) for name in names]
+    return sorted(rows, key=lambda row: ["", *groups.values()].index(row.group))
+
+
+def _binary_detail(judged: "Judged") -> BinaryDetail:
+    rows, facts = judged.rows, judged.facts
+    y = rows["label"]
+    sides = (("model", "score"), ("baseline", "baseline_score"))
+    positives, negatives = _POSITIVES[judged.task.name]
+    tables = {name: gains(y, rows[column]) for name, column in sides}
+    return BinaryDetail(
+        positives=positives,
+        negatives=negatives,
+        n_rows=rows.height,
+        n_positive=facts["n_positive"],
+        roc=[_curve(n, roc_curve(y, rows[c]), "false_positive_rate", "true_positive_rate") for n, c in sides],
+        precision_recall=[_curve(n, precision_recall_curve(y, rows[c]), "recall", "precision") for n, c in sides],
+        gains=[_gains_curve(name, table) for name, table in tables.items() if facts["n_positive"]],
+        calibration=[
+            CalibrationBin(b["mean_probability"], b["rate"], round(b["n"]))
+            for b in reliability(y, rows["probability"]).to_dicts()
+        ],
+        scores=ScoreHistogram.of(rows["probability"].to_numpy(), y.to_numpy() == 1),
+        confusion=Confusion(**facts["confusion"], threshold=facts["threshold"], origin="chosen on the validation window"),
+        deciles=_deciles(rows),
+    )
+
+
+def _curve(name: str, table: pl.DataFrame, x: str, y: str) -> Curve:
+    return Curve(name, table[x].to_list(), table[y].to_list())
+
+
+def _gains_curve(name: str, table: pl.DataFrame) -> Curve:
+    share = np.arange(table.height + 1) / max(table.height, 1)
+    return Curve(name, share.tolist(), [0.0, *table["cumulative_gain"].to_list()])
+
+
+def _deciles(rows: pl.DataFrame) -> list[DecileRow]:
+    """Return tenths of the rows by score, ties in the order of keys."""
+    tenth = pl.int_range(pl.len()) * 10 // pl.len() + 1
+    table = (
+        rows.sort("score", "user_id", "cutoff", descending=[True, False, False])
+        .group_by(decile=tenth, maintain_order=True)
+        .agg(n=pl.len(), positives=pl.col("label").sum(), probability=pl.col("probability").mean())
+    )
+    return [DecileRow(d["decile"], d["n"], d["positives"], d["probability"]) for d in table.to_dicts()]
+
+
+def _ranking_detail(judged: "Judged") -> RankingDetail:
+    sides, plots = judged.comparison, []
+    for measure in ("ndcg", "recall"):
+        ks = sorted(int(name.split("@")[1]) for name in sides["model"] if name.startswith(f"{measure}@"))
+        bars = [BarAtK(k, *(Interval(**sides[s][f"{measure}@{k}"]) for s in ("model", "baseline"))) for k in ks]  # type: ignore[literal-required]
+        plots.append(RankingPlot(_RANKING_LABELS[measure], bars))
+    return RankingDetail(plots)
+
+
+def _splits(context: Context, judged: "Judged", inputs: Artifact) -> list[SplitRow]:
+    timezone, counts = context.config.dataset.timezone, inputs.counts
+    rows = []
+    for split in ("train", "validation", "test"):
+        windows = features.windows_of(inputs, split)
+        parts = [f"{split}/{label(w.cutoff, timezone)}" for w in windows]
+        n_rows = sum(counts[f"{p}.rows"] for p in parts)
+        n_positive = sum(counts.get(f"{p}.positives", 0) for p in parts)
+        cutoffs = ", ".join(dict.fromkeys(label(w.cutoff, timezone) for w in (windows[0], windows[-1])))
+        first, last = local_day(windows[0].cutoff, timezone), local_day(windows[-1].end, timezone)
+        is_binary = judged.task.output == "binary"
+        rows.append(
+            SplitRow(
+                split,
+                cutoffs if len(windows) < 3 else f"{len(windows)}: {cutoffs.replace(', ', ' to ')}",
+                f"{first} until before {last}",
+                n_rows,
+                n_positive if is_binary else None,
+                n_positive / n_rows if is_binary and n_rows else None,
+            )
+        )
+    return rows
+
+
+def _counts(context: Context, inputs: Artifact) -> list[CountRow]:
+    log = upstream(context, "clean", clean.NAME, clean.spec).counts
+    rows = [CountRow("ingest", "raw event rows", log["raw"])]
+    for name, n in log.items():
+        if name.startswith("quarantined."):
+            rows.append(CountRow("clean", f"refused: {name.removeprefix('quarantined.').replace('_', ' ')}", n))
+    rows.append(CountRow("clean", "exact duplicates", log["duplicates"]))
+    rows.append(CountRow("clean", "clean events", log["clean"], "raw = clean + refused + duplicates"))
+    splits = {s: [n for k, n in inputs.counts.items() if k.startswith(f"{s}/") and k.endswith(".rows")] for s in ("train", "validation", "test")}
+    notes = {s: f"users asked at {len(n)} cutoff{'s' * (len(n) > 1)}" for s, n in splits.items()}
+    rows += [CountRow("features", f"{s} rows", sum(n), notes[s]) for s, n in splits.items()]
+    return rows
+
+
+def _facts(context: Context, judged: "Judged", inputs: Artifact) -> list[tuple[str, str]]:
+    facts = [("Intervals", f"95 %, {context.config.evaluate.bootstrap:,} resamples of users, seed {context.config.seed}")]
+    if judged.task.output == "binary":
+        facts.append(("Features", f"{len(inputs.info['features']):,}"))
+    else:
+        coverage = next(iter(reversed(judged.facts["coverage"].items())))
+        rule = judged.facts["baseline_coverage"][coverage[0]]
+        facts += [
+            ("Catalogue", f"{judged.facts['n_items']:,} items, all of them ranked"),
+            ("Catalogue coverage", f"{coverage[1]:.1%} at {coverage[0].split('@')[1]} (baseline {rule:.1%})"),
+            ("Users without a true item", f"{judged.facts['n_without_truth']:,}, left out of the means"),
+            ("Users the model has no item for", f"{judged.facts['n_cold']:,}, given what is popular"),
+        ]
+    return facts
+
+
+def _per_cutoff(context: Context, judged: "Judged") -> Sequence[CutoffRow]:
+    if len(judged.per_cutoff) < 2:
+        return ()
+    timezone = context.config.dataset.timezone
+    return [CutoffRow(label(p["cutoff"], timezone), p["n_rows"], p["model"], p["baseline"]) for p in judged.per_cutoff]
+
+
+def _importance(model: Artifact) -> Importance | None:
+    shares: dict[str, Any] = model.info.get("importance", {})
+    if not shares:
+        return None
+    top = sorted(shares.items(), key=lambda item: -item[1])[:_MOST_FEATURES]
+    return Importance(top, "Share of the total gain of all splits in the trees, on the train windows.")
+
+
+def _notes(context: Context, judged: "Judged") -> list[str]:
+    notes = [
+        "All splits are global in time: no label window overlaps a later split, and nothing was fitted on later data.",
+    ]
+    if context.config.predict.refit:
+        notes.append(
+            "Scores come from a second fit with the same settings on all windows; the model judged here has not seen "
+            "the test windows."
+        )
+    if judged.task.output == "ranking":
+        notes.append("Lists are filled up to their length with what most users had lately, for model and baseline alike.")
+    return notes
+

@@ -1,0 +1,252 @@
+"""ingest: sources -> `events_raw/`, one batch per source file, each file once."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ecbehave.artifacts import Artifact, Built, Outcome, Spec
+from ecbehave.config import FileSource
+from ecbehave.errors import DataError
+from ecbehave.schema import EVENTS_RAW, ITEMS_RAW, ORIGIN
+from ecbehave.sources import find_files, read_chunks
+from ecbehave.stages import Context
+from ecbehave.tables import TableWriter
+
+NAME = "events_raw"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One source file as it was read."""
+
+    id: str
+    table: str
+    path: str
+    """The source file."""
+    file: str
+    """The stored file, relative to the artifact."""
+    settings: str
+    """Hash of how the source is read: columns, formats, zone."""
+    sha256: str
+    """Hash of the source file's content."""
+    bytes: int
+    modified_ns: int
+    received_at: str
+    """When the file was written: ISO 8601 in UTC."""
+    columns: tuple[str, ...]
+    """Our columns that the source maps."""
+
+    @classmethod
+    def from_stored(cls, stored: Mapping[str, Any]) -> "Batch":
+        """Read what the manifest says."""
+        names = [f.name for f in fields(cls)]
+        return cls(**{n: stored[n] for n in names} | {"columns": tuple(stored["columns"])})
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What must not be taken twice: the same content read in the same way."""
+        return self.settings, self.sha256
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file that the sources name, and its batch."""
+
+    batch: Batch
+    source: FileSource
+    source_index: int
+    is_new: bool
+
+
+def settings_of(public: Mapping[str, Any], timezone: str) -> dict[str, Any]:
+    """Return what decides how a source is read; where it lies does not matter."""
+    kept = {key: value for key, value in public.items() if key != "path"}
+    return kept | {"timezone": public.get("timezone") or timezone}
+
+
+def plan(context: Context, published: Artifact | None) -> tuple[list[Found], list[Batch]]:
+    """Return the batches of the files that are there, and batches to keep whose file has gone.
+
+    Raises:
+        DataError: a source names no file, or a file has other content than when it was ingested.
+    """
+    known = [Batch.from_stored(b) for b in published.info["batches"]] if published else []
+    by_path = {(b.path, b.settings): b for b in known}
+    by_identity = {b.identity: b for b in known}
+    taken: dict[tuple[str, str], Batch] = {}
+    found: list[Found] = []
+    all_settings: set[str] = set()
+    for index, source in enumerate(context.config.dataset.sources):
+        settings = _hash(settings_of(context.public["dataset"]["sources"][index], context.config.dataset.timezone))
+        all_settings.add(settings)
+        for path in _files(source, _key(index), may_be_gone=any(b.settings == settings for b in known)):
+            before = by_path.get((str(path), settings))
+            batch = _identify(path, source, settings, before)
+            if before and batch.sha256 != before.sha256 and context.config.dataset.changed_files == "fail":
+                raise DataError(_changed(path, before))
+            if batch.identity in taken:
+                context.progress.say(f"{path} has the same content as {taken[batch.identity].path}: taken once")
+                continue
+            if batch.identity in by_identity:
+                moved = {"path": batch.path, "bytes": batch.bytes, "modified_ns": batch.modified_ns}
+                batch = replace(by_identity[batch.identity], **moved)
+            taken[batch.identity] = batch
+            is_new = context.force or batch.identity not in by_identity
+            found.append(Found(batch, source, index, is_new))
+    seen = {f.batch.path for f in found}
+    gone = [
+        b for b in known if b.settings in all_settings and b.path not in seen and b.identity not in taken
+    ]
+    return found, gone
+
+
+def _key(index: int) -> str:
+    return f"dataset.sources[{index}]"
+
+
+def _files(source: FileSource, key: str, *, may_be_gone: bool) -> list[Path]:
+    """Return the source's files; none is fine where its batches have been taken already."""
+    try:
+        return find_files(source, key)
+    except DataError:
+        if may_be_gone:
+            return []
+        raise
+
+
+def _identify(path: Path, source: FileSource, settings: str, before: Batch | None) -> Batch:
+    """Return the file's batch; a file with unchanged size and time is not read again."""
+    stat = path.stat()
+    if before and (before.bytes, before.modified_ns) == (stat.st_size, stat.st_mtime_ns):
+        return before
+    try:
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except PermissionError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}; give this user access to it") from error
+    if before and before.sha256 == sha256:
+        return before
+    identifier = _hash([settings, sha256])[:12]
+    return Batch(
+        id=identifier,
+        table=source.table,
+        path=str(path),
+        file=f"{source.table}/batch-{identifier}.parquet",
+        settings=settings,
+        sha256=sha256,
+        bytes=stat.st_size,
+        modified_ns=stat.st_mtime_ns,
+        received_at=datetime.fromtimestamp(stat.st_mtime_ns // 10**9, UTC).isoformat(),
+        columns=tuple(source.columns),
+    )
+
+
+def _changed(path: Path, before: Batch) -> str:
+    return (
+        f"{path} has other content than when it was ingested (it was {before.bytes:,} bytes, sha256 "
+        f"{before.sha256[:12]}…). To take the new content in place of the old, set dataset.changed_files: replace; "
+        f"to add to the log, write a new file"
+    )
+
+
+def _hash(content: object) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def raw_schema(table: str, columns: Sequence[str]) -> dict[str, Any]:
+    """Return the stored columns of a batch."""
+    users = {c: pl.String() for c in columns} | ORIGIN | {"unparsed": pl.String()}
+    return {"events": EVENTS_RAW, "items": ITEMS_RAW, "users": users}[table]
+
+
+def _read(found: Found, folder: Path, timezone: str) -> tuple[int, int]:
+    """Stream one source file into the artifact; returns rows, and rows with something unread."""
+    batch, n_rows, n_unparsed = found.batch, 0, 0
+    received_at = datetime.fromisoformat(batch.received_at)
+    with TableWriter(folder / batch.file, raw_schema(batch.table, batch.columns)) as writer:
+        path, key = Path(batch.path), _key(found.source_index)
+        for chunk in read_chunks(path, found.source, timezone, received_at, batch.id, key=key):
+            writer.write(chunk)
+            n_rows += chunk.height
+            n_unparsed += chunk.height - chunk["unparsed"].null_count()
+    stat = Path(batch.path).stat()
+    if (stat.st_size, stat.st_mtime_ns) != (batch.bytes, batch.modified_ns):
+        raise DataError(f"{batch.path} changed while it was read; run again when it is complete")
+    return n_rows, n_unparsed
+
+
+def _link(source: Path, target: Path) -> None:
+    """Take over a stored batch without copying it, where the disk can do that."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def spec(context: Context, batches: Sequence[Batch] | None = None) -> Spec:
+    """Return what the batches are made from; without `batches`, those that are published."""
+    if batches is None:
+        published = context.workspace.read(NAME)
+        stored = published.info["batches"] if published else []
+    else:
+        stored = [_jsonable(b) for b in batches]
+    content = sorted([b["table"], b["settings"], b["sha256"], b["received_at"]] for b in stored)
+    timezone = context.config.dataset.timezone
+    sources = [settings_of(s, timezone) for s in context.public["dataset"]["sources"]]
+    return Spec("ingest", VERSION, {"dataset": {"sources": sources}}, {"files": _hash(content)})
+
+
+def _jsonable(batch: Batch) -> dict[str, Any]:
+    return asdict(batch) | {"columns": list(batch.columns)}
+
+
+def run(context: Context) -> Outcome:
+    """Take every new file in."""
+    published = context.workspace.read(NAME)
+    found, gone = plan(context, published)
+    batches = [f.batch for f in found] + gone
+    if not context.force and published and spec(context, batches).fingerprint == published.fingerprint:
+        return Outcome("skipped", published)
+
+    def build(folder: Path) -> Built:
+        counts: dict[str, int] = {}
+        stored = {b["id"]: b for b in published.info["batches"]} if published else {}
+        n_new = sum(f.is_new for f in found)
+        with context.progress.track("ingest", n_new) as advance:
+            for item in found:
+                if item.is_new:
+                    rows, unparsed = _read(item, folder, context.config.dataset.timezone)
+                    stored[item.batch.id] = {"rows": rows, "unparsed": unparsed}
+                    advance(1)
+        for batch in batches:
+            if published and not (folder / batch.file).exists():
+                _link(published.path / batch.file, folder / batch.file)
+        listed = [_jsonable(b) | _counts_of(stored[b.id]) for b in sorted(batches, key=lambda b: b.path)]
+        for b in listed:
+            for what in ("rows", "unparsed"):
+                counts[f"{b['table']}.{what}"] = counts.get(f"{b['table']}.{what}", 0) + b[what]
+        context.progress.say(f"ingest: {n_new} new of {len(batches)} files, {counts.get('events.rows', 0):,} event rows")
+        return Built(counts, {"batches": listed}, {"events/*.parquet": EVENTS_RAW, "items/*.parquet": ITEMS_RAW})
+
+    return context.workspace.produce(NAME, spec(context, batches), build, force=True)
+
+
+def _counts_of(stored: Mapping[str, Any]) -> dict[str, int]:
+    return {"rows": int(stored["rows"]), "unparsed": int(stored["unparsed"])}
+
+
+def scan(artifact: Artifact, table: str) -> list[tuple[dict[str, Any], pl.LazyFrame]]:
+    """Return each batch of a table with its rows."""
+    return [
+        (b, pl.scan_parquet(artifact.path / b["file"])) for b in artifact.info["batches"] if b["table"] == table
+    ]

@@ -1,0 +1,139 @@
+"""train: `inputs/` -> `model/`: the judged model, its baseline, and the refit that scores."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecbehave.artifacts import Artifact, Built, Outcome, Spec
+from ecbehave.config import ModelConfig
+from ecbehave.errors import DataError
+from ecbehave.inputs.types import MatrixInput, TableInput
+from ecbehave.metrics.classification import best_f1_threshold
+from ecbehave.models import input_type, model_class
+from ecbehave.models.calibration import Calibration
+from ecbehave.models.protocol import Explains, InputType, Model, Options
+from ecbehave.models.storage import check_folder, load_json, save_json
+from ecbehave.stages import Context, clean, features, upstream
+from ecbehave.tasks import make_task
+
+VERSION = 1
+
+#: Folders of the artifact: the model that evaluate judges, the rule it is compared with, the model that scores.
+FITTED, BASELINE, REFIT = "fitted", "baseline", "refit"
+_META = "meta.json"
+
+
+def name(context: Context) -> str:
+    """Return the artifact's name."""
+    return f"{context.config.name}/model"
+
+
+def spec(context: Context) -> Spec:
+    """Return what the model is made from."""
+    inputs = upstream(context, "features", features.name(context), features.spec)
+    public = context.public
+    config = {key: public[key] for key in ("model", "baseline", "seed")}
+    config["predict"] = {"refit": public["predict"]["refit"]}
+    config["evaluate"] = {"threshold": public["evaluate"]["threshold"]}
+    return Spec("train", VERSION, config, {features.name(context): inputs.fingerprint})
+
+
+def run(context: Context) -> Outcome:
+    """Fit the model, its baseline and the refit."""
+    inputs = upstream(context, "features", features.name(context), features.spec)
+    return context.workspace.produce(
+        name(context), spec(context), lambda folder: _Training(context, inputs, folder).build(), force=context.force
+    )
+
+
+class _Training:
+    """One run of the stage."""
+
+    def __init__(self, context: Context, inputs: Artifact, folder: Path) -> None:
+        self.context, self.inputs, self.folder = context, inputs, folder
+        self.task = make_task(context.config.task)
+        self.options = Options(context.config.seed, context.threads)
+
+    def build(self) -> Built:
+        config = self.context.config
+        model, meta = self._fit(config.model, FITTED)
+        self._fit(config.baseline, BASELINE)
+        if config.predict.refit:
+            self.context.progress.say(f"train: {config.model.kind} once more, on the later windows too")
+            self._refit(model, meta)
+        info: dict[str, Any] = {"kind": config.model.kind, "baseline": config.baseline.kind, "fitted": meta}
+        if isinstance(model, Explains):
+            info["importance"] = dict(model.importance())
+        return Built({}, info, seed=config.seed)
+
+    def _fit(self, config: ModelConfig, part: str) -> tuple[Model, dict[str, Any]]:
+        kind = input_type(config, self.task.name, self.task.output, "model")
+        train, valid = self._read(kind, "train"), self._read(kind, "validation")
+        self.context.progress.say(f"train: {config.kind} on {len(train)} cutoffs")
+        newest = [replace(valid[-1], labels=None)] if kind == "matrix" else []
+        model = model_class(config.kind)(config).fit(train + newest, valid, self.options)
+        until = features.windows_of(self.inputs, "validation")[-1].end
+        meta = {"kind": config.kind, "knows_until": until.isoformat()}
+        if self.task.output == "binary":
+            meta |= self._calibrate(model, TableInput.concat(valid))
+        self._save(model, part, meta)
+        return model, meta
+
+    def _calibrate(self, model: Model, later: TableInput) -> dict[str, Any]:
+        """Learn probabilities and the threshold on the validation window."""
+        n_positive = int(later.label.sum())
+        if n_positive in (0, later.n_rows):
+            raise DataError(
+                f"the validation labels have one class only: {n_positive:,} of {later.n_rows:,} rows are 1; "
+                f"change task.horizon or task.active_within, or set split.validation higher"
+            )
+        score = model.predict(later, 0)["score"].to_numpy()
+        calibration = Calibration.fit(score, later.label)
+        threshold = self.context.config.evaluate.threshold
+        if threshold == "f1":
+            threshold = best_f1_threshold(later.label, calibration.apply(score))
+        return {"calibration": calibration.to_dict(), "threshold": float(threshold)}
+
+    def _refit(self, model: Model, meta: dict[str, Any]) -> None:
+        """Fit with the settings that the first fit chose; its calibration is kept."""
+        kind = input_type(self.context.config.model, self.task.name, self.task.output, "model")
+        everything = [part for split in ("train", "validation", "test") for part in self._read(kind, split)]
+        until = self.inputs.info["end"]
+        if kind == "matrix":
+            everything.append(
+                features.read_input(self.inputs.path, kind, features.NEWEST, clean.instant(until), ())
+            )
+        model.fit(everything, [], self.options)
+        self._save(model, REFIT, meta | {"knows_until": until})
+
+    def _read(self, kind: InputType, split: str) -> list[Any]:
+        return features.read_inputs(self.inputs, kind, split, self.context.config.dataset.timezone)
+
+    def _save(self, model: Model, part: str, meta: dict[str, Any]) -> None:
+        folder = self.folder / part
+        folder.mkdir()
+        model.save(folder)
+        save_json(folder / _META, meta)
+
+
+def load(context: Context, artifact: Artifact, part: str) -> tuple[Model, dict[str, Any]]:
+    """Return a stored model and what is known of it, after checking every byte of it.
+
+    Raises:
+        ArtifactError: the folder is not what `train` published, or could run code.
+    """
+    artifact.verify()
+    check_folder(artifact.path)
+    config = context.config.baseline if part == BASELINE else context.config.model
+    folder = artifact.path / part
+    return model_class(config.kind).load(folder, config), load_json(folder / _META)
+
+
+def probabilities(meta: dict[str, Any], score: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
+    """Return calibrated probabilities [N] of scores [N]."""
+    return Calibration.from_dict(meta["calibration"]).apply(score)
+
+
