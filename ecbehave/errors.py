@@ -31,7 +31,7 @@ class GateError(EcbehaveError):
     exit_code = 5
 
 
-class Interrupted(EcbehaveError):
+class InterruptedRunError(EcbehaveError):
     """The user has stopped the run (Ctrl-C)."""
 
     exit_code = 130

@@ -28,7 +28,11 @@ class Progress:
 
     def _write(self, level: str, message: str) -> None:
         if self._log_format == "json":
-            line = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "level": level, "message": message}
+            line = {
+                "time": datetime.now(UTC).isoformat(timespec="seconds"),
+                "level": level,
+                "message": message,
+            }
             print(json.dumps(line, ensure_ascii=False), file=sys.stderr, flush=True)
         else:
             prefix = "error: " if level == "error" else ""

@@ -85,7 +85,8 @@ class Span:
 def spans(cutoff: datetime, lengths: Sequence[timedelta], timezone: str) -> tuple[Span, ...]:
     """Return the feature windows of a cutoff, named as in the config: `28d`."""
     return tuple(
-        Span(format_duration(w), shift(cutoff, -w, timezone), shift(cutoff, -2 * w, timezone)) for w in lengths
+        Span(format_duration(w), shift(cutoff, -w, timezone), shift(cutoff, -2 * w, timezone))
+        for w in lengths
     )
 
 

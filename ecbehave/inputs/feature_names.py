@@ -12,18 +12,39 @@ MEASURES: dict[str, tuple[str, str]] = {
     "items": ("distinct items", "{v} distinct items ({e}) {w}"),
     "categories": ("distinct categories", "{v} distinct categories ({e}) {w}"),
     "days": ("distinct days of the shop's calendar with the event", "{e} on {v} days {w}"),
-    "trend": ("(n - n before) / (n + n before) against the window before; null without events", "{e} trend of {v} {w}"),
+    "trend": (
+        "(n - n before) / (n + n before) against the window before; null without events",
+        "{e} trend of {v} {w}",
+    ),
     "recency_days": ("days since the last event; null without one", "last {e} {v} days ago"),
     "tenure_days": ("days since the first event; null without one", "first {e} {v} days ago"),
     "orders": ("orders: distinct order_id, or distinct times where there is none", "{v} orders {w}"),
     "basket_amount": ("amount per order; null without orders", "{v} per order {w}"),
-    "interval_mean_days": ("mean days between orders; null under two orders", "usual gap of {v} days between orders"),
-    "interval_std_days": ("deviation of the days between orders; null under three orders", "gaps vary by {v} days"),
-    "interval_max_days": ("longest gap between orders in days; null under two orders", "longest gap of {v} days"),
+    "interval_mean_days": (
+        "mean days between orders; null under two orders",
+        "usual gap of {v} days between orders",
+    ),
+    "interval_std_days": (
+        "deviation of the days between orders; null under three orders",
+        "gaps vary by {v} days",
+    ),
+    "interval_max_days": (
+        "longest gap between orders in days; null under two orders",
+        "longest gap of {v} days",
+    ),
     "interval_last_days": ("last gap between orders in days; null under two orders", "last gap of {v} days"),
-    "irregularity": ("deviation over mean of the gaps; null under three orders", "gaps vary {v} times their mean"),
-    "overdue": ("days since the last order over the mean gap; null under two orders", "{v} times the usual gap since the last order"),
-    "repeat_share": ("1 - distinct items / events; null without events", "{v} of {e} events repeat an item {w}"),
+    "irregularity": (
+        "deviation over mean of the gaps; null under three orders",
+        "gaps vary {v} times their mean",
+    ),
+    "overdue": (
+        "days since the last order over the mean gap; null under two orders",
+        "{v} times the usual gap since the last order",
+    ),
+    "repeat_share": (
+        "1 - distinct items / events; null without events",
+        "{v} of {e} events repeat an item {w}",
+    ),
 }
 
 

@@ -41,7 +41,9 @@ def features(
         and sums are 0 where there was nothing; averages, recencies and shares are null where they are unknown.
     """
     events = history.with_columns(
-        event_type=pl.when(pl.col("event_type").is_in(list(event_types))).then("event_type").otherwise(pl.lit(ANY)),
+        event_type=pl.when(pl.col("event_type").is_in(list(event_types)))
+        .then("event_type")
+        .otherwise(pl.lit(ANY)),
         day=pl.col("ts").dt.convert_time_zone(timezone).dt.date(),
         units=_units("amount"),
     )
@@ -104,9 +106,7 @@ def _counts(events: pl.LazyFrame, spans: Sequence[Span]) -> pl.LazyFrame:
 
 def _distinct(events: pl.LazyFrame, spans: Sequence[Span], measure: str, key: str) -> pl.LazyFrame:
     """Return distinct values of `key` per user and event type: those whose last time lies in the window."""
-    last = (
-        events.filter(pl.col(key).is_not_null()).group_by(_USER, "event_type", key).agg(pl.col("ts").max())
-    )
+    last = events.filter(pl.col(key).is_not_null()).group_by(_USER, "event_type", key).agg(pl.col("ts").max())
     last = _with_any(last, last.group_by(_USER, key).agg(pl.col("ts").max()))
     return last.group_by(_USER, "event_type").agg(
         pl.len().cast(pl.Int64).alias(f"{measure}_{ALL}"),
@@ -217,7 +217,11 @@ def _derive(
 
 def _share_of_repeats(event: str) -> pl.Expr:
     n_events, n_items = pl.col(f"count_{event}_{ALL}"), pl.col(f"items_{event}_{ALL}")
-    return pl.when((n_events > 0) & (n_items > 0)).then(1 - n_items / n_events).alias(f"repeat_share_{event}_{ALL}")
+    return (
+        pl.when((n_events > 0) & (n_items > 0))
+        .then(1 - n_items / n_events)
+        .alias(f"repeat_share_{event}_{ALL}")
+    )
 
 
 def _trend(event: str, window: str) -> pl.Expr:

@@ -34,9 +34,10 @@ def model_class(kind: str) -> type[Model]:
 def config_class() -> type[Config]:
     """Return the config whose `model` and `baseline` take every kind."""
     configs: list[Any] = [model_class(kind).config_class for kind in KINDS]
-    union = Annotated[reduce(or_, configs), Field(discriminator="kind")]
+    union: Any = Annotated[reduce(or_, configs), Field(discriminator="kind")]
     fields: dict[str, Any] = {
-        name: (union, Field(description=Config.model_fields[name].description)) for name in ("model", "baseline")
+        name: (union, Field(description=Config.model_fields[name].description))
+        for name in ("model", "baseline")
     }
     return create_model("Config", __base__=Config, __doc__=Config.__doc__, **fields)
 

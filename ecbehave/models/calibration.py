@@ -39,7 +39,9 @@ class Calibration:
             return float(value), np.array([(error * x).sum(), error.sum()])
 
         prior = np.log((n_positive + 1) / (n_negative + 1))
-        found = minimize(loss, np.array([0.0, prior]), jac=True, method="L-BFGS-B", bounds=[(0, None), (None, None)])
+        found = minimize(
+            loss, np.array([0.0, prior]), jac=True, method="L-BFGS-B", bounds=[(0, None), (None, None)]
+        )
         slope = float(found.x[0]) / spread
         return cls(slope, float(found.x[1]) - slope * centre)
 

@@ -63,4 +63,6 @@ def check_folder(folder: Path) -> None:
 
 
 def _unreadable(path: Path, why: object) -> ArtifactError:
-    return ArtifactError(f"model file {path} was refused: {why}; train again, or take the folder from its source")
+    return ArtifactError(
+        f"model file {path} was refused: {why}; train again, or take the folder from its source"
+    )

@@ -74,11 +74,12 @@ def _present(frame: pl.DataFrame, source: FileSource, columns: Mapping[str, pl.D
     taken = dict(source.columns)
     if isinstance(source.event_type, EventTypeColumn):
         taken["event_type"] = source.event_type.column
-    return frame.select(
+    stripped = frame.select(
         _stripped(taken[name], frame.schema[taken[name]], target).alias(name)
         for name, target in columns.items()
         if name in taken
     )
+    return stripped.with_columns(pl.col(pl.String).replace("", None))
 
 
 def _stripped(column: str, dtype: pl.DataType, target: pl.DataType) -> pl.Expr:
@@ -92,8 +93,7 @@ def _stripped(column: str, dtype: pl.DataType, target: pl.DataType) -> pl.Expr:
         value = value.fill_nan(None)
         whole = value.cast(pl.Int64, strict=False)
         return pl.when(whole == value).then(whole.cast(pl.String)).otherwise(value.cast(pl.String))
-    text = value.cast(pl.String).str.strip_chars(_SPACE)
-    return pl.when(text != "").then(text)
+    return value.cast(pl.String).str.strip_chars(_SPACE)
 
 
 def _read(values: pl.Series, dtype: pl.DataType, source: FileSource, timezone: str) -> pl.Series:

@@ -90,12 +90,11 @@ def _from_epoch_by_magnitude(values: pl.Series) -> pl.Series:
 def _from_iso(texts: pl.Series, timezone: str) -> pl.Series:
     """Read ISO 8601 by position, which is several times faster than by groups of a pattern."""
     texts = texts.set(~texts.str.contains(_ISO), None)
-    text = pl.col("text")
-    has_seconds = text.str.slice(16, 1) == ":"
+    text, has_seconds = pl.col("text"), pl.col("has_seconds")
     day = text.str.slice(0, 10).str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")).cast(pl.Int64)
     minutes = _number(text.str.slice(11, 2)) * 60 + _number(text.str.slice(14, 2))
     seconds = pl.when(has_seconds).then(_number(text.str.slice(17, 2))).otherwise(0)
-    parts = texts.alias("text").to_frame()
+    parts = texts.alias("text").to_frame().with_columns((text.str.slice(16, 1) == ":").alias("has_seconds"))
     parts = parts.select(
         (day + minutes * _MINUTE + seconds * _SECOND).alias("wall"),
         pl.when(has_seconds).then(text.str.slice(19)).otherwise(text.str.slice(16)).alias("tail"),
@@ -111,6 +110,8 @@ def _from_iso(texts: pl.Series, timezone: str) -> pl.Series:
 
 def _fractions(tail: pl.Series) -> pl.Series:
     """Return the decimals of the second, cut to microseconds."""
+    if not tail.str.starts_with(".").any():
+        return pl.repeat(0, tail.len(), dtype=pl.Int64, eager=True)
     digits = tail.str.extract(r"^\.([0-9]+)")
     return digits.str.slice(0, 6).str.pad_end(6, "0").cast(pl.Int64).fill_null(0)
 

@@ -39,6 +39,10 @@ def upstream(context: Context, stage: str, name: str, spec_of: Callable[[Context
     wanted = spec_of(context)
     if artifact.fingerprint != wanted.fingerprint:
         keys = changed_keys(artifact.manifest["config"], wanted.config)
-        why = f"these settings have changed: {', '.join(keys[:5])}" if keys else "what it was made from has changed"
+        why = (
+            f"these settings have changed: {', '.join(keys[:5])}"
+            if keys
+            else "what it was made from has changed"
+        )
         raise ArtifactError(f"{artifact.path} is out of date: {why}; {remedy}")
     return artifact

@@ -16,7 +16,7 @@ import polars as pl
 
 from ecbehave.artifacts import Artifact, Built, Outcome, Spec
 from ecbehave.buckets import bucket_of, n_buckets, user_hash
-from ecbehave.config import Clean
+from ecbehave.config import Clean, OutlierColumn
 from ecbehave.errors import ArtifactError, DataError
 from ecbehave.schema import EVENT_COLUMNS, EVENT_ORDER, EVENTS, ITEMS, QUARANTINE
 from ecbehave.stages import Context, ingest, upstream
@@ -49,9 +49,12 @@ def row_rule(clean: Clean, timezone: str, *, needs_item: bool) -> pl.Expr:
         "missing_user": pl.col("user_id").is_null(),
         "unparsable_time": pl.col("ts").is_null() & pl.col("unparsed").str.contains(r"(^|; )ts="),
         "missing_time": pl.col("ts").is_null(),
-        "impossible_time": (pl.col("ts") < earliest) | (pl.col("ts") > pl.col("received_at") + timedelta(days=1)),
+        "impossible_time": (pl.col("ts") < earliest)
+        | (pl.col("ts") > pl.col("received_at") + timedelta(days=1)),
         "missing_event_type": pl.col("event_type").is_null(),
-        "missing_item": pl.lit(needs_item) & pl.col("item_id").is_null() & pl.col("event_type").is_in(_ITEM_EVENTS),
+        "missing_item": pl.lit(needs_item)
+        & pl.col("item_id").is_null()
+        & pl.col("event_type").is_in(_ITEM_EVENTS),
         "unparsable_value": pl.col("unparsed").is_not_null(),
         "negative_price": (pl.col("price") < 0) | ((pl.col("amount") < 0) & ~_IS_RETURN),
         "absurd_price": (pl.col("price") > clean.max_price) | (pl.col("amount").abs() > clean.max_price),
@@ -92,9 +95,7 @@ def monthly_limits(counts: pl.DataFrame, quantile: float) -> pl.DataFrame:
         .group_by("limit_month", "value")
         .agg(pl.col("n").sum())
         .sort("limit_month", "value")
-        .with_columns(
-            share=pl.col("n").cum_sum().over("limit_month") / pl.col("n").sum().over("limit_month")
-        )
+        .with_columns(share=pl.col("n").cum_sum().over("limit_month") / pl.col("n").sum().over("limit_month"))
     )
     return (
         earlier.filter(pl.col("share") >= quantile)
@@ -179,12 +180,17 @@ class _Refused:
         for (rule,), group in rows.group_by("rule", maintain_order=True):
             self.counts[str(rule)] += group.height
             examples = self.examples.setdefault(str(rule), [])
-            for batch, row, unparsed in group.head(3 - len(examples)).select("batch", "row", "unparsed").rows():
+            for batch, row, unparsed in (
+                group.head(3 - len(examples)).select("batch", "row", "unparsed").rows()
+            ):
                 what = f" ({unparsed})" if unparsed else ""
                 examples.append(f"{Path(self.paths[batch]).name} row {row}{what}")
 
     def lines(self) -> list[str]:
-        return [f"{rule}: {n:,} rows, e.g. {', '.join(self.examples[rule])}" for rule, n in self.counts.most_common()]
+        return [
+            f"{rule}: {n:,} rows, e.g. {', '.join(self.examples[rule])}"
+            for rule, n in self.counts.most_common()
+        ]
 
 
 @dataclass
@@ -263,10 +269,10 @@ class _Cleaning:
         schemas = {"events/*.parquet": EVENTS, "quarantine/*.parquet": QUARANTINE, "items/*.parquet": ITEMS}
         return Built(counts, info, schemas)
 
-    def _spill(self) -> dict[str, pl.DataFrame]:
+    def _spill(self) -> dict[OutlierColumn, pl.DataFrame]:
         """Refuse what a row alone condemns, spread the rest over buckets, and count values for the outlier limits."""
         batches = ingest.scan(self.raw, "events")
-        counted: dict[str, list[pl.DataFrame]] = {column: [] for column in self.clean.outliers}
+        counted: dict[OutlierColumn, list[pl.DataFrame]] = {column: [] for column in self.clean.outliers}
         with (
             TableWriters(self.folder / _SPILL, row_group=16_384) as spill,
             self.context.progress.track("clean: read", len(batches)) as advance,
@@ -283,7 +289,9 @@ class _Cleaning:
                     self._spread(kept, spill)
                 advance(1)
         return {
-            column: monthly_limits(pl.concat(parts), self.clean.outliers[column].quantile) if parts else pl.DataFrame()
+            column: monthly_limits(pl.concat(parts), self.clean.outliers[column].quantile)
+            if parts
+            else pl.DataFrame()
             for column, parts in counted.items()
         }
 
@@ -297,7 +305,7 @@ class _Cleaning:
         self.quarantine.write(rows)
 
     def _clean_buckets(
-        self, writers: TableWriters, items: pl.LazyFrame, limits: Mapping[str, pl.DataFrame]
+        self, writers: TableWriters, items: pl.LazyFrame, limits: Mapping[OutlierColumn, pl.DataFrame]
     ) -> tuple[int, int]:
         n_clean = n_duplicates = 0
         with self.context.progress.track("clean: buckets", self.n_buckets) as advance:
@@ -315,7 +323,7 @@ class _Cleaning:
                 advance(1)
         return n_clean, n_duplicates
 
-    def _judge_users(self, rows: pl.DataFrame, limits: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    def _judge_users(self, rows: pl.DataFrame, limits: Mapping[OutlierColumn, pl.DataFrame]) -> pl.DataFrame:
         """Refuse bot-like users' events and outliers; clip what is to be clipped."""
         limited = rows.lazy().with_columns(bot_rule(self.clean, self.timezone), month_of(self.timezone))
         for column, table in limits.items():
@@ -324,7 +332,9 @@ class _Cleaning:
             limited = limited.join(table.lazy(), on="month", how="left", maintain_order="left")
             is_outlier = pl.col(column) > pl.col("limit")
             if self.clean.outliers[column].action == "clip":
-                limited = limited.with_columns(pl.when(is_outlier).then("limit").otherwise(column).alias(column))
+                limited = limited.with_columns(
+                    pl.when(is_outlier).then("limit").otherwise(column).alias(column)
+                )
             else:
                 rule = pl.when(is_outlier).then(pl.lit(f"outlier_{column}"))
                 limited = limited.with_columns(rule=pl.coalesce("rule", rule))
@@ -337,7 +347,12 @@ class _Cleaning:
     def _counts(self, n_clean: int, n_duplicates: int) -> dict[str, int]:
         by_rule = {f"quarantined.{rule}": n for rule, n in sorted(self.refused.counts.items())}
         n_refused = sum(by_rule.values())
-        return {"raw": self.n_raw, "clean": n_clean, "quarantined": n_refused, "duplicates": n_duplicates} | by_rule
+        return {
+            "raw": self.n_raw,
+            "clean": n_clean,
+            "quarantined": n_refused,
+            "duplicates": n_duplicates,
+        } | by_rule
 
     def _report(self, counts: Mapping[str, int]) -> None:
         n_refused, n_raw = counts["quarantined"], counts["raw"]
@@ -345,7 +360,9 @@ class _Cleaning:
         if n_raw and n_refused > self.clean.max_refused_share * n_raw:
             raise DataError(
                 f"{n_refused:,} of {n_raw:,} rows are refused, more than clean.max_refused_share "
-                f"({self.clean.max_refused_share:g}):\n  " + "\n  ".join(lines[:5]) + "\nCorrect the source or its "
+                f"({self.clean.max_refused_share:g}):\n  "
+                + "\n  ".join(lines[:5])
+                + "\nCorrect the source or its "
                 "columns, time_format, timezone; or raise clean.max_refused_share and look into quarantine/"
             )
         self.context.progress.say(

@@ -79,7 +79,9 @@ def _build(context: Context, artifact: Artifact, folder: Path) -> Built:
     judged = judge(context, artifact, inputs)
     verdict = headline_verdict(judged.comparison, judged.headline, context.config.baseline.kind)
     write_table(folder / "test_scores.parquet", judged.rows)
-    (folder / "metrics.json").write_text(json.dumps(_metrics(context, judged, verdict), indent=1), encoding="utf-8")
+    (folder / "metrics.json").write_text(
+        json.dumps(_metrics(context, judged, verdict), indent=1), encoding="utf-8"
+    )
     report = evaluation_report(context, judged, verdict, artifact, inputs)
     (folder / REPORT).write_text(render(report), encoding="utf-8")
     context.progress.say(f"evaluate: {verdict.text}")
@@ -149,7 +151,9 @@ def _judge_ranking(
     tests: list[MatrixInput] = _test_inputs(context, inputs, task)
     truth = pl.concat([_truth(data) for data in tests])
     if truth.height == 0:
-        raise DataError("no user of the test population has a true item in the test window, so nothing can be judged")
+        raise DataError(
+            "no user of the test population has a true item in the test window, so nothing can be judged"
+        )
     lists = [pl.concat([_lists(model, data, max(ks)) for data in tests]) for model in models]
     judged = [per_user(recommended, truth, ks) for recommended in lists]
     comparison = compare_ranking(judged[0], judged[1], context.config.evaluate.bootstrap, rng)
@@ -162,7 +166,9 @@ def _judge_ranking(
         "baseline_coverage": {f"coverage@{k}": coverage(lists[1], n_items, k) for k in ks},
     }
     keys = ["user_id", "cutoff"]
-    rows = judged[0].join(judged[1].select(*keys, pl.exclude(keys).name.prefix("baseline_")), on=keys).sort(keys)
+    rows = (
+        judged[0].join(judged[1].select(*keys, pl.exclude(keys).name.prefix("baseline_")), on=keys).sort(keys)
+    )
     per_cutoff = [
         {
             "cutoff": cutoff,
@@ -180,7 +186,8 @@ def _truth(data: MatrixInput) -> pl.DataFrame:
     labels = cast("pl.DataFrame", data.labels)
     before = data.pairs.select("user", "item").unique()
     had = before.select(
-        user_id=data.users["user_id"].gather(before["user"]), item_id=data.items["item_id"].gather(before["item"])
+        user_id=data.users["user_id"].gather(before["user"]),
+        item_id=data.items["item_id"].gather(before["item"]),
     ).with_columns(is_repeat=pl.lit(value=True))
     return labels.join(had, on=["user_id", "item_id"], how="left").select(
         "user_id",

@@ -63,14 +63,23 @@ _RANKING_LABELS = {
 }
 _POSITIVES = {"churn": ("churners", "stayers"), "purchase": ("buyers", "non-buyers")}
 _MOST_FEATURES = 20
+_RATIO: Unit = "ratio"
 
 
 def metric_row(comparison: Comparison, name: str, group: str = "") -> MetricRow:
     """Return one metric with its intervals."""
     measure, _, k = name.partition("@")
-    text, unit = (f"{_RANKING_LABELS[measure]}@{k}", "ratio") if k else _LABELS[name]
-    sides = [Interval(**comparison[side][name]) for side in ("model", "baseline", "difference")]  # type: ignore[literal-required]
-    return MetricRow(name, text, *sides, lower_is_better=name in LOWER_IS_BETTER, unit=unit, group=group)
+    text, unit = (f"{_RANKING_LABELS[measure]}@{k}", _RATIO) if k else _LABELS[name]
+    return MetricRow(
+        name,
+        text,
+        model=Interval(**comparison["model"][name]),
+        baseline=Interval(**comparison["baseline"][name]),
+        difference=Interval(**comparison["difference"][name]),
+        lower_is_better=name in LOWER_IS_BETTER,
+        unit=unit,
+        group=group,
+    )
 
 
 def headline_verdict(comparison: Comparison, headline: str, baseline: str) -> Verdict:
@@ -125,14 +134,18 @@ def _binary_detail(judged: "Judged") -> BinaryDetail:
         n_rows=rows.height,
         n_positive=facts["n_positive"],
         roc=[_curve(n, roc_curve(y, rows[c]), "false_positive_rate", "true_positive_rate") for n, c in sides],
-        precision_recall=[_curve(n, precision_recall_curve(y, rows[c]), "recall", "precision") for n, c in sides],
+        precision_recall=[
+            _curve(n, precision_recall_curve(y, rows[c]), "recall", "precision") for n, c in sides
+        ],
         gains=[_gains_curve(name, table) for name, table in tables.items() if facts["n_positive"]],
         calibration=[
             CalibrationBin(b["mean_probability"], b["rate"], round(b["n"]))
             for b in reliability(y, rows["probability"]).to_dicts()
         ],
         scores=ScoreHistogram.of(rows["probability"].to_numpy(), y.to_numpy() == 1),
-        confusion=Confusion(**facts["confusion"], threshold=facts["threshold"], origin="chosen on the validation window"),
+        confusion=Confusion(
+            **facts["confusion"], threshold=facts["threshold"], origin="chosen on the validation window"
+        ),
         deciles=_deciles(rows),
     )
 
@@ -161,7 +174,14 @@ def _ranking_detail(judged: "Judged") -> RankingDetail:
     sides, plots = judged.comparison, []
     for measure in ("ndcg", "recall"):
         ks = sorted(int(name.split("@")[1]) for name in sides["model"] if name.startswith(f"{measure}@"))
-        bars = [BarAtK(k, *(Interval(**sides[s][f"{measure}@{k}"]) for s in ("model", "baseline"))) for k in ks]  # type: ignore[literal-required]
+        bars = [
+            BarAtK(
+                k,
+                model=Interval(**sides["model"][f"{measure}@{k}"]),
+                baseline=Interval(**sides["baseline"][f"{measure}@{k}"]),
+            )
+            for k in ks
+        ]
         plots.append(RankingPlot(_RANKING_LABELS[measure], bars))
     return RankingDetail(plots)
 
@@ -195,17 +215,27 @@ def _counts(context: Context, inputs: Artifact) -> list[CountRow]:
     rows = [CountRow("ingest", "raw event rows", log["raw"])]
     for name, n in log.items():
         if name.startswith("quarantined."):
-            rows.append(CountRow("clean", f"refused: {name.removeprefix('quarantined.').replace('_', ' ')}", n))
+            rows.append(
+                CountRow("clean", f"refused: {name.removeprefix('quarantined.').replace('_', ' ')}", n)
+            )
     rows.append(CountRow("clean", "exact duplicates", log["duplicates"]))
     rows.append(CountRow("clean", "clean events", log["clean"], "raw = clean + refused + duplicates"))
-    splits = {s: [n for k, n in inputs.counts.items() if k.startswith(f"{s}/") and k.endswith(".rows")] for s in ("train", "validation", "test")}
+    splits = {
+        s: [n for k, n in inputs.counts.items() if k.startswith(f"{s}/") and k.endswith(".rows")]
+        for s in ("train", "validation", "test")
+    }
     notes = {s: f"users asked at {len(n)} cutoff{'s' * (len(n) > 1)}" for s, n in splits.items()}
     rows += [CountRow("features", f"{s} rows", sum(n), notes[s]) for s, n in splits.items()]
     return rows
 
 
 def _facts(context: Context, judged: "Judged", inputs: Artifact) -> list[tuple[str, str]]:
-    facts = [("Intervals", f"95 %, {context.config.evaluate.bootstrap:,} resamples of users, seed {context.config.seed}")]
+    facts = [
+        (
+            "Intervals",
+            f"95 %, {context.config.evaluate.bootstrap:,} resamples of users, seed {context.config.seed}",
+        )
+    ]
     if judged.task.output == "binary":
         facts.append(("Features", f"{len(inputs.info['features']):,}"))
     else:
@@ -224,7 +254,10 @@ def _per_cutoff(context: Context, judged: "Judged") -> Sequence[CutoffRow]:
     if len(judged.per_cutoff) < 2:
         return ()
     timezone = context.config.dataset.timezone
-    return [CutoffRow(label(p["cutoff"], timezone), p["n_rows"], p["model"], p["baseline"]) for p in judged.per_cutoff]
+    return [
+        CutoffRow(label(p["cutoff"], timezone), p["n_rows"], p["model"], p["baseline"])
+        for p in judged.per_cutoff
+    ]
 
 
 def _importance(model: Artifact) -> Importance | None:
@@ -245,6 +278,7 @@ def _notes(context: Context, judged: "Judged") -> list[str]:
             "the test windows."
         )
     if judged.task.output == "ranking":
-        notes.append("Lists are filled up to their length with what most users had lately, for model and baseline alike.")
+        notes.append(
+            "Lists are filled up to their length with what most users had lately, for model and baseline alike."
+        )
     return notes
-

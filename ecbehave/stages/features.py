@@ -75,7 +75,9 @@ class Request:
 class InputWriter:
     """Builds inputs bucket by bucket; the only code that does, for training, evaluation and prediction."""
 
-    def __init__(self, context: Context, task: Task, event_types: Sequence[str], writers: TableWriters) -> None:
+    def __init__(
+        self, context: Context, task: Task, event_types: Sequence[str], writers: TableWriters
+    ) -> None:
         self._task, self._event_types, self._writers = task, event_types, writers
         self._timezone = context.config.dataset.timezone
         self._windows = context.config.features.windows
@@ -105,8 +107,14 @@ class InputWriter:
         windows = spans(request.cutoff, self._windows, self._timezone)
         columns = table.feature_columns(windows, self._event_types)
         rows = population.with_columns(cutoff=pl.lit(request.cutoff, TABLE_KEYS["cutoff"]))
-        built = table.features(known, rows, request.cutoff, windows, self._event_types, self._timezone).collect()
-        self._write(f"table/{request.folder}.parquet", built, table_schema(columns, is_labelled=request.end is not None))
+        built = table.features(
+            known, rows, request.cutoff, windows, self._event_types, self._timezone
+        ).collect()
+        self._write(
+            f"table/{request.folder}.parquet",
+            built,
+            table_schema(columns, is_labelled=request.end is not None),
+        )
         if "label" in built.columns:
             self._count(f"{request.folder}.positives", int(built["label"].sum()))
         self._count(f"{request.folder}.rows", built.height)
@@ -183,7 +191,10 @@ def _build(context: Context, log: Artifact, folder: Path) -> Built:
     ]
     event_types = event_types_before(log, splits.train[-1].cutoff)
     files = clean.bucket_files(log)
-    with TableWriters(folder) as writers, context.progress.track("features", len(files) * len(requests)) as advance:
+    with (
+        TableWriters(folder) as writers,
+        context.progress.track("features", len(files) * len(requests)) as advance,
+    ):
         writer = InputWriter(context, task, event_types, writers)
         for file in files:
             events = pl.read_parquet(file).lazy()
@@ -211,7 +222,9 @@ def _check_catalogue(folder: Path, kinds: Sequence[InputType]) -> None:
         return
     n_pairs = pl.scan_parquet(folder / "matrix" / NEWEST / "pairs.parquet").select(pl.len()).collect().item()
     if n_pairs == 0:
-        raise DataError("the log has no items, so there is nothing to rank; map item_id in dataset.sources[].columns")
+        raise DataError(
+            "the log has no items, so there is nothing to rank; map item_id in dataset.sources[].columns"
+        )
 
 
 def _stored(window: Window) -> dict[str, str]:
@@ -226,8 +239,12 @@ def windows_of(inputs: Artifact, split: str) -> list[Window]:
 
 def read_inputs(inputs: Artifact, kind: InputType, split: str, timezone: str) -> list[Any]:
     """Return a split's inputs, one per cutoff: `TableInput` or `MatrixInput`."""
-    return [read_input(inputs.path, kind, f"{split}/{label(w.cutoff, timezone)}", w.cutoff, inputs.info["features"])
-            for w in windows_of(inputs, split)]
+    return [
+        read_input(
+            inputs.path, kind, f"{split}/{label(w.cutoff, timezone)}", w.cutoff, inputs.info["features"]
+        )
+        for w in windows_of(inputs, split)
+    ]
 
 
 def read_input(

@@ -86,7 +86,9 @@ def plan(context: Context, published: Artifact | None) -> tuple[list[Found], lis
     found: list[Found] = []
     all_settings: set[str] = set()
     for index, source in enumerate(context.config.dataset.sources):
-        settings = _hash(settings_of(context.public["dataset"]["sources"][index], context.config.dataset.timezone))
+        settings = _hash(
+            settings_of(context.public["dataset"]["sources"][index], context.config.dataset.timezone)
+        )
         all_settings.add(settings)
         for path in _files(source, _key(index), may_be_gone=any(b.settings == settings for b in known)):
             before = by_path.get((str(path), settings))
@@ -94,18 +96,20 @@ def plan(context: Context, published: Artifact | None) -> tuple[list[Found], lis
             if before and batch.sha256 != before.sha256 and context.config.dataset.changed_files == "fail":
                 raise DataError(_changed(path, before))
             if batch.identity in taken:
-                context.progress.say(f"{path} has the same content as {taken[batch.identity].path}: taken once")
+                context.progress.say(
+                    f"{path} has the same content as {taken[batch.identity].path}: taken once"
+                )
                 continue
             if batch.identity in by_identity:
-                moved = {"path": batch.path, "bytes": batch.bytes, "modified_ns": batch.modified_ns}
-                batch = replace(by_identity[batch.identity], **moved)
+                known_batch = by_identity[batch.identity]
+                batch = replace(
+                    batch, id=known_batch.id, file=known_batch.file, received_at=known_batch.received_at
+                )
             taken[batch.identity] = batch
             is_new = context.force or batch.identity not in by_identity
             found.append(Found(batch, source, index, is_new))
     seen = {f.batch.path for f in found}
-    gone = [
-        b for b in known if b.settings in all_settings and b.path not in seen and b.identity not in taken
-    ]
+    gone = [b for b in known if b.settings in all_settings and b.path not in seen and b.identity not in taken]
     return found, gone
 
 
@@ -235,8 +239,12 @@ def run(context: Context) -> Outcome:
         for b in listed:
             for what in ("rows", "unparsed"):
                 counts[f"{b['table']}.{what}"] = counts.get(f"{b['table']}.{what}", 0) + b[what]
-        context.progress.say(f"ingest: {n_new} new of {len(batches)} files, {counts.get('events.rows', 0):,} event rows")
-        return Built(counts, {"batches": listed}, {"events/*.parquet": EVENTS_RAW, "items/*.parquet": ITEMS_RAW})
+        context.progress.say(
+            f"ingest: {n_new} new of {len(batches)} files, {counts.get('events.rows', 0):,} event rows"
+        )
+        return Built(
+            counts, {"batches": listed}, {"events/*.parquet": EVENTS_RAW, "items/*.parquet": ITEMS_RAW}
+        )
 
     return context.workspace.produce(NAME, spec(context, batches), build, force=True)
 
@@ -248,5 +256,7 @@ def _counts_of(stored: Mapping[str, Any]) -> dict[str, int]:
 def scan(artifact: Artifact, table: str) -> list[tuple[dict[str, Any], pl.LazyFrame]]:
     """Return each batch of a table with its rows."""
     return [
-        (b, pl.scan_parquet(artifact.path / b["file"])) for b in artifact.info["batches"] if b["table"] == table
+        (b, pl.scan_parquet(artifact.path / b["file"]))
+        for b in artifact.info["batches"]
+        if b["table"] == table
     ]

@@ -23,7 +23,9 @@ def complete_lists(model: Model, data: MatrixInput, k: int) -> pl.DataFrame:
     scored = model.predict(data, k).with_columns(place=pl.int_range(pl.len()))
     n_scored = scored.group_by("user_id").agg(n=pl.len())
     short = users.join(n_scored, on="user_id", how="left").filter(pl.col("n").fill_null(0) < k)
-    filler = _popular_items(data, 2 * k).with_row_index("place").with_columns(pl.col("place").cast(pl.Int64) + k)
+    filler = (
+        _popular_items(data, 2 * k).with_row_index("place").with_columns(pl.col("place").cast(pl.Int64) + k)
+    )
     filled = short.select("user_id").join(filler, how="cross").with_columns(score=pl.lit(None, pl.Float64))
     columns = ["user_id", "item_id", "score", "place"]
     return (

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ecbehave.artifacts import Artifact, Built, Outcome, Spec
 from ecbehave.errors import DataError
 from ecbehave.inputs.feature_names import FeatureName
+from ecbehave.inputs.matrix import read_matrix
 from ecbehave.inputs.types import TableInput
 from ecbehave.models import input_type
 from ecbehave.models.protocol import Explains
@@ -53,7 +54,9 @@ def when(context: Context, inputs: Artifact, model: Artifact) -> When:
     latest = local_day(end, timezone) - _DAY
     as_of = latest if config.predict.as_of == "latest" else config.predict.as_of
     if as_of > latest:
-        raise DataError(f"predict.as_of is {as_of}, but the log's last complete day is {latest}; bring newer data first")
+        raise DataError(
+            f"predict.as_of is {as_of}, but the log's last complete day is {latest}; bring newer data first"
+        )
     cutoff = midnight(as_of + _DAY, timezone)
     knows_until = clean.instant(model.info["fitted"]["knows_until"])
     if config.predict.refit and cutoff >= end:
@@ -114,7 +117,11 @@ class _Scoring:
         self._write_input()
         counts = self._score_binary() if self.task.output == "binary" else self._score_ranking()
         rmtree(self.folder / _INPUT)
-        info = {"as_of": self.asked.as_of.isoformat(), "model": self.asked.part, "knows_until": self.meta["knows_until"]}
+        info = {
+            "as_of": self.asked.as_of.isoformat(),
+            "model": self.asked.part,
+            "knows_until": self.meta["knows_until"],
+        }
         schema = BINARY_SCORES if self.task.output == "binary" else RANKING_SCORES
         self.context.progress.say(
             f"predict: {counts['users']:,} users scored as of {self.asked.as_of} "
@@ -126,7 +133,10 @@ class _Scoring:
         """Build the input as of the cutoff with the very code that built the train inputs."""
         files = clean.bucket_files(self.log)
         request = features.Request("asked", self.asked.cutoff)
-        with TableWriters(self.folder / _INPUT) as writers, self.context.progress.track("predict", len(files)) as step:
+        with (
+            TableWriters(self.folder / _INPUT) as writers,
+            self.context.progress.track("predict", len(files)) as step,
+        ):
             writer = features.InputWriter(self.context, self.task, self.inputs.info["event_types"], writers)
             for file in files:
                 writer.add(self.kind, request, pl.read_parquet(file).lazy())
@@ -179,11 +189,14 @@ class _Scoring:
         for i, row in enumerate(rows):
             for n, column in enumerate(strongest[i]):
                 if drivers[i, column] != 0:
-                    reasons[row][n] = reason(data.features[column], chosen.values[i, column], drivers[i, column])
+                    reasons[row][n] = reason(
+                        data.features[column], chosen.values[i, column], drivers[i, column]
+                    )
         return reasons
 
     def _score_ranking(self) -> dict[str, int]:
-        data = features.read_input(self.folder / _INPUT, self.kind, "asked", self.asked.cutoff, ())
+        stored = self.folder / _INPUT / "matrix" / "asked"
+        data = read_matrix(stored, self.asked.cutoff, has_labels=False)
         lists = complete_lists(self.model, data, self.config.k).with_columns(
             pl.lit(self.asked.as_of).alias("as_of"), pl.lit(self.meta["kind"]).alias("model")
         )

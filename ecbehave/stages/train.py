@@ -1,6 +1,5 @@
 """train: `inputs/` -> `model/`: the judged model, its baseline, and the refit that scores."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 from ecbehave.artifacts import Artifact, Built, Outcome, Spec
 from ecbehave.config import ModelConfig
 from ecbehave.errors import DataError
-from ecbehave.inputs.types import MatrixInput, TableInput
+from ecbehave.inputs.types import TableInput
 from ecbehave.metrics.classification import best_f1_threshold
 from ecbehave.models import input_type, model_class
 from ecbehave.models.calibration import Calibration
@@ -45,7 +44,10 @@ def run(context: Context) -> Outcome:
     """Fit the model, its baseline and the refit."""
     inputs = upstream(context, "features", features.name(context), features.spec)
     return context.workspace.produce(
-        name(context), spec(context), lambda folder: _Training(context, inputs, folder).build(), force=context.force
+        name(context),
+        spec(context),
+        lambda folder: _Training(context, inputs, folder).build(),
+        force=context.force,
     )
 
 
@@ -135,5 +137,3 @@ def load(context: Context, artifact: Artifact, part: str) -> tuple[Model, dict[s
 def probabilities(meta: dict[str, Any], score: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
     """Return calibrated probabilities [N] of scores [N]."""
     return Calibration.from_dict(meta["calibration"]).apply(score)
-
-

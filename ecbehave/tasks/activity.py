@@ -2,7 +2,6 @@
 
 import polars as pl
 
-
 ANY = "any"
 
 
@@ -29,5 +28,3 @@ def in_words(event: str) -> str:
     if event == ANY:
         return "any event"
     return f"a{'n' if event[0] in 'aeiou' else ''} {event}"
-
-

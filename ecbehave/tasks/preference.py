@@ -40,7 +40,7 @@ class Preference:
         event = in_words(self.config.event)
         return (
             f"true items: those with {event} by the user within {format_duration(self.horizon)} from the cutoff on, "
-            f"out of the whole catalogue, items had before included; users without a true item are left out of the means"
+            f"out of the whole catalogue, repeats included; users without a true item are left out of the means"
         )
 
     def population(self, recent: pl.LazyFrame) -> pl.LazyFrame:

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, Self
 
 import numpy as np
 import polars as pl
+from pydantic import Field
 
 from ecbehave.config import ModelConfig
 from ecbehave.inputs.types import MatrixInput
@@ -18,7 +19,7 @@ class PersonalFrequencyConfig(ModelConfig):
     """A user's own items by how often they were had, the latest first where that is equal."""
 
     kind: Literal["personal_frequency"]
-    events: list[str] = ["purchase"]
+    events: list[str] = Field(default=["purchase"])
     """Event types that count."""
 
 

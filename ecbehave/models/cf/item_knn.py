@@ -1,12 +1,12 @@
 """Item-based nearest neighbours on implicit events: shrunk cosine, and decay of what lies long ago."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array, diags_array, vstack
 
@@ -18,14 +18,16 @@ from ecbehave.models.storage import load_arrays, load_json, save_arrays, save_js
 from ecbehave.models.top_k import best_per_row, top_k
 
 #: Products of one block of the similarity: bounds its memory to about 16 bytes each.
-_BLOCK_PRODUCTS = 20_000_000
+_BLOCK_PRODUCTS = 4_000_000
 
 
 class ItemKnnConfig(ModelConfig):
     """Items like those that the user had."""
 
     kind: Literal["item_knn"]
-    event_weights: dict[str, Annotated[float, Field(gt=0)]] = {"view": 0.2, "click": 0.2, "cart": 0.5, "purchase": 1.0}
+    event_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default={"view": 0.2, "click": 0.2, "cart": 0.5, "purchase": 1.0}
+    )
     """Weight of one event by type; types not named do not count."""
     neighbours: Annotated[int, Field(gt=0)] = 100
     """Most similar items kept for each item."""
@@ -68,9 +70,11 @@ class ItemKnn:
         matrix = newest.csr(weighted, weighted["weight"].to_numpy())
         matrix = _without_rare(matrix, self.config.min_users)
         blocks = [
-            best_per_row(block, self.config.neighbours) for block in _cosine_blocks(matrix, self.config.shrink)
+            best_per_row(block, self.config.neighbours)
+            for block in _cosine_blocks(matrix, self.config.shrink)
         ]
         self.similarity_ = csr_array(vstack(blocks, format="csr"))
+        self.similarity_.eliminate_zeros()
         return self
 
     def _weighted(self, data: MatrixInput, half_life_days: float | None) -> pl.DataFrame:
@@ -133,7 +137,9 @@ class ItemKnn:
             parts = (stored["data"], stored["indices"], stored["indptr"])
             model.similarity_ = csr_array(parts, shape=(model.items_.len(), model.items_.len()))
         except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(f"model file {folder / 'item_knn.npz'} was refused: {error}; train again") from error
+            raise ArtifactError(
+                f"model file {folder / 'item_knn.npz'} was refused: {error}; train again"
+            ) from error
         return model
 
 
@@ -146,16 +152,16 @@ def _without_rare(matrix: csr_array, min_users: int) -> csr_array:
 
 
 def _cosine_blocks(matrix: csr_array, shrink: float) -> Iterator[csr_array]:
-    """Yield rows of the item-item similarity without its diagonal, as many at a time as memory allows."""
+    """Yield rows of the item-item similarity, 0 on its diagonal, as many at a time as memory allows."""
     norms = np.sqrt(np.asarray(matrix.power(2).sum(axis=0)).ravel())
     by_item = csr_array(matrix.T)
     per_user = np.diff(matrix.indptr)
     products = np.cumsum(np.add.reduceat(np.append(per_user[by_item.indices], 0), by_item.indptr[:-1]))
     starts = np.searchsorted(products, np.arange(0, products[-1], _BLOCK_PRODUCTS), side="left")
     bounds = np.unique(np.append(starts, by_item.shape[0]))
-    for start, end in zip(bounds[:-1], bounds[1:], strict=True):
-        block = (by_item[start:end] @ matrix).tocoo()
-        row, col = block.row + start, block.col
-        value = block.data / (norms[row] * norms[col] + shrink)
-        is_other = row != col
-        yield csr_array((value[is_other], (row[is_other] - start, col[is_other])), shape=block.shape)
+    for start, end in pairwise(bounds):
+        block = by_item[start:end] @ matrix
+        row = np.repeat(np.arange(start, end), np.diff(block.indptr))
+        block.data /= norms[row] * norms[block.indices] + shrink
+        block.data[row == block.indices] = 0
+        yield block

@@ -130,5 +130,7 @@ class Boosting:
             text = (folder / "trees.txt").read_text(encoding="utf-8")
             model.booster_ = lgb.Booster(model_str=text)
         except (OSError, ValueError, lgb.basic.LightGBMError) as error:
-            raise ArtifactError(f"model file {folder / 'trees.txt'} was refused: {error}; train again") from error
+            raise ArtifactError(
+                f"model file {folder / 'trees.txt'} was refused: {error}; train again"
+            ) from error
         return model
