@@ -64,6 +64,8 @@ def read_csv(
             ) as reader,
         ):
             for batch in reader:
+                if not batch.num_rows:  # a block of blank lines
+                    continue
                 yield refused.number(pl.DataFrame(pl.from_arrow(batch)))
     except pa.ArrowInvalid as error:
         raise _wrong(path, error, refused, len(names), key) from error
@@ -125,9 +127,7 @@ def _wrong(path: Path, error: pa.ArrowInvalid, refused: _Refused, n_fields: int,
             f"{path}: {MAX_REFUSED_RUN} rows on end do not have the {n_fields} fields of the header, first "
             f"row {number}: {text!r}; check {key}.delimiter, and the header of the file"
         )
-    if "straddl" in str(error):
-        return DataError(
-            f"{path}: a row goes on for megabytes, most likely because a quote is never closed; "
-            f"close or double the quotes in the file"
-        )
-    return DataError(f"{path}: not readable as CSV: {error}")
+    return DataError(
+        f"{path}: cannot be cut into rows, most likely because a quote is never closed; "
+        f"close or double the quotes in the file ({error})"
+    )

@@ -204,7 +204,13 @@ def test_quote_that_is_never_closed(path, read, monkeypatch):
     write(path, HEADER + '1,2019-01-01,"a,1\n' + "1,2019-01-01,a,1\n" * 500)
     with pytest.raises(DataError) as error:
         read(path)
-    assert str(error.value) == (
-        f"{path}: a row goes on for megabytes, most likely because a quote is never closed; "
-        "close or double the quotes in the file"
+    assert str(error.value).startswith(
+        f"{path}: cannot be cut into rows, most likely because a quote is never closed; "
+        "close or double the quotes in the file (straddling object"
     )
+
+
+def test_blocks_of_blank_lines(path, read, monkeypatch):
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 64)
+    write(path, HEADER + "1,2019-01-01,a,1\n" + "\n" * 300 + "short\n" + "\n" * 300 + "3,2019-01-01,a,1\n")
+    assert read(path).select("row", "user_id").rows() == [(1, "1"), (2, None), (3, "3")]
