@@ -14,8 +14,9 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ecbehave import __version__
 from ecbehave.errors import ArtifactError
 
 MANIFEST = "manifest.json"
+_MANIFEST_KEYS = ("stage", "fingerprint", "config", "counts", "info", "files")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_ACCESS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
@@ -56,6 +58,8 @@ class Built:
     """Facts that later stages or people need, JSON-able."""
     schemas: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Glob of Parquet files to the exact columns and dtypes that they must have."""
+    kept: Mapping[str, str] = field(default_factory=dict)
+    """Files taken over from the artifact before, and the SHA-256 that they must still have."""
     seed: int | None = None
 
 
@@ -127,6 +131,8 @@ class Workspace:
         self.root = root
         self._tmp = root / ".tmp"
         self._retired = self._tmp / "retired"
+        self._lock_file = root / ".lock"
+        self._held: FileIO | None = None
 
     @contextmanager
     def lock(self, command: str, wait_seconds: float, say: Callable[[str], None]) -> Iterator[None]:
@@ -137,30 +143,34 @@ class Workspace:
         Raises:
             ArtifactError: another process holds it for longer than `wait_seconds`, or the folder cannot be written.
         """
-        with disk_errors(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
-            handle = (self.root / ".lock").open("a+", encoding="utf-8")
-        with handle:
-            self._acquire(handle.fileno(), wait_seconds, say)
-            handle.truncate(0)
-            handle.write(f"{command} (process {os.getpid()})")
-            handle.flush()
+        with self._acquire(wait_seconds, say) as self._held:
             with disk_errors(self.root):
                 self._recover()
+                self._held.write(f"{command} (process {os.getpid()})".encode())
             try:
                 yield
+            except FileNotFoundError:
+                self._check_held()
+                raise
             finally:
-                handle.truncate(0)
+                # What has failed must not fill the disk until the next run.
+                if self._is_lock_file(self._held):
+                    with suppress(OSError):
+                        self._recover()
+                self._held.truncate(0)
 
-    def _acquire(self, descriptor: int, wait_seconds: float, say: Callable[[str], None]) -> None:
+    def _acquire(self, wait_seconds: float, say: Callable[[str], None]) -> FileIO:
         deadline = time.monotonic() + wait_seconds
         is_announced = False
         while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                holder = (self.root / ".lock").read_text(encoding="utf-8") or "another process"
+            with disk_errors(self.root):
+                self.root.mkdir(parents=True, exist_ok=True)
+                handle = FileIO(self._lock_file, "a+")
+            if self._is_taken(handle):
+                handle.truncate(0)
+                return handle
+            holder = os.pread(handle.fileno(), 1000, 0).decode(errors="replace") or "another process"
+            handle.close()
             if time.monotonic() >= deadline:
                 raise ArtifactError(
                     f"workspace {self.root} is in use by {holder}; run again when it has ended, "
@@ -171,6 +181,33 @@ class Workspace:
                 is_announced = True
             time.sleep(0.1)
 
+    def _is_taken(self, handle: FileIO) -> bool:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            handle.close()
+            raise ArtifactError(
+                f"workspace {self.root} cannot be locked ({error.strerror}); "
+                f"set workspace to a folder on a disk that supports flock"
+            ) from error
+        return self._is_lock_file(handle)
+
+    def _is_lock_file(self, handle: FileIO) -> bool:
+        """Tell whether a lock still counts: whoever deletes the file lets others lock a new one."""
+        try:
+            return os.path.samestat(os.fstat(handle.fileno()), self._lock_file.stat())
+        except OSError:
+            return False
+
+    def _check_held(self) -> None:
+        if self._held is None or self._held.closed or not self._is_lock_file(self._held):
+            raise ArtifactError(
+                f"{self._lock_file} was deleted while this run worked, so another run may have begun; "
+                f"nothing was published. Run again when no other run is at work"
+            )
+
     def _recover(self) -> None:
         """Bring back what was retired but not yet replaced, and delete all other leftovers."""
         for manifest in sorted(self._retired.glob(f"**/{MANIFEST}")):
@@ -178,27 +215,36 @@ class Workspace:
             target = self.root / retired.relative_to(self._retired)
             if not target.exists():
                 retired.rename(target)
+                _sync(target.parent)
         if self._tmp.exists():
             shutil.rmtree(self._tmp)
 
-    def read(self, name: str) -> Artifact | None:
+    def read(self, name: str, *, check_sizes: bool = True) -> Artifact | None:
         """Return the published artifact of that name; None when there is none.
 
+        Args:
+            name: path of the artifact in the workspace.
+            check_sizes: refuse an artifact with files that are missing or cut off.
+
         Raises:
-            ArtifactError: its manifest cannot be read, or files that it names are missing or cut off.
+            ArtifactError: its manifest cannot be read, its files are damaged, or its place holds something else.
         """
         path = self.root / name
         try:
             manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-            files = manifest["files"]
-            damaged = [f for f, facts in files.items() if not _has_size(path / f, facts["bytes"])]
+            lacks = [key for key in _MANIFEST_KEYS if key not in manifest]
+            if lacks:
+                raise ValueError(f"it lacks {', '.join(lacks)}")
+            sizes = {file: facts["bytes"] for file, facts in manifest["files"].items()}
+            damaged = [file for file, n_bytes in sizes.items() if not _has_size(path / file, n_bytes)]
         except (FileNotFoundError, NotADirectoryError):
+            _check_ours(path)
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ArtifactError(
                 f"{path / MANIFEST} cannot be read ({error}); delete the folder {path} and run again"
             ) from error
-        if damaged:
+        if damaged and check_sizes:
             raise ArtifactError(
                 f"{path} is damaged: {damaged[0]} is missing or has another size than when it was published; "
                 f"make it again with --force"
@@ -213,10 +259,11 @@ class Workspace:
         `build` writes into the empty folder that it is given. The caller holds the lock.
 
         Raises:
-            ArtifactError: the disk is full or cannot be written, or a file does not have its stated schema.
+            ArtifactError: the disk is full or cannot be written, or something else is in the artifact's place.
         """
         if not force and (published := self.read(name)) and published.fingerprint == spec.fingerprint:
             return Outcome("skipped", published)
+        _check_ours(self.root / name)
         started = time.monotonic()
         folder = self._tmp / "building" / name
         with disk_errors(self.root):
@@ -224,8 +271,11 @@ class Workspace:
                 shutil.rmtree(folder)
             folder.mkdir(parents=True)
             built = build(folder)
+            hashes = {p.relative_to(folder).as_posix(): _sha256(p) for p in _walk_files(folder)}
+            self._check_kept(name, built.kept, hashes)
             _check_schemas(folder, built.schemas)
-            manifest = _manifest(folder, spec, built, time.monotonic() - started)
+            files = {file: _describe(folder / file, sha256) for file, sha256 in hashes.items()}
+            manifest = _manifest(spec, built, files, time.monotonic() - started)
             (folder / MANIFEST).write_text(
                 json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8"
             )
@@ -233,14 +283,25 @@ class Workspace:
             self._publish(folder, name)
         return Outcome("done", Artifact(self.root / name, manifest))
 
+    def _check_kept(self, name: str, kept: Mapping[str, str], hashes: Mapping[str, str]) -> None:
+        damaged = [file for file, sha256 in kept.items() if hashes.get(file) != sha256]
+        if damaged:
+            raise ArtifactError(
+                f"{self.root / name / damaged[0]} is damaged: it is missing or has other content than when it was "
+                f"published. Bring back the source that it was made from, and run again with --force"
+            )
+
     def _publish(self, folder: Path, name: str) -> None:
+        self._check_held()
         target, retired = self.root / name, self._retired / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
             retired.parent.mkdir(parents=True, exist_ok=True)
             target.rename(retired)
         folder.rename(target)
+        # Only when the new artifact is on the disk for good may the old one go.
         _sync(target.parent)
+        _sync(self.root)
         shutil.rmtree(self._tmp)
 
 
@@ -274,7 +335,7 @@ def disk_errors(root: Path) -> Iterator[None]:
             raise ArtifactError(
                 f"the disk of workspace {root} is full; nothing was published. Free some space and run again"
             ) from error
-        if number in _NO_ACCESS and _is_inside(filename, root):
+        if number in _NO_ACCESS and (str(root) in text if filename is None else _concerns(filename, root)):
             raise ArtifactError(
                 f"workspace {root} cannot be written ({os.strerror(number)}); "
                 f"set workspace to a folder that this user can write"
@@ -282,7 +343,9 @@ def disk_errors(root: Path) -> Iterator[None]:
         raise
 
 
-def _manifest(folder: Path, spec: Spec, built: Built, seconds: float) -> dict[str, Any]:
+def _manifest(
+    spec: Spec, built: Built, files: Mapping[str, Mapping[str, Any]], seconds: float
+) -> dict[str, Any]:
     """Everything but `run` is the same whenever the same thing is made again."""
     return {
         "stage": spec.stage,
@@ -294,18 +357,13 @@ def _manifest(folder: Path, spec: Spec, built: Built, seconds: float) -> dict[st
         "seed": built.seed,
         "counts": built.counts,
         "info": built.info,
-        "files": {p.relative_to(folder).as_posix(): _describe(p) for p in _walk_files(folder)},
+        "files": files,
         "run": {"seconds": round(seconds, 3), "peak_memory_bytes": peak_memory_bytes()},
     }
 
 
-def _describe(path: Path) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "rows": None,
-        "bytes": path.stat().st_size,
-        "sha256": _sha256(path),
-        "columns": None,
-    }
+def _describe(path: Path, sha256: str) -> dict[str, Any]:
+    facts: dict[str, Any] = {"rows": None, "bytes": path.stat().st_size, "sha256": sha256, "columns": None}
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq
 
@@ -329,8 +387,20 @@ def _walk_files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file() or p.is_symlink())
 
 
-def _is_inside(filename: object, root: Path) -> bool:
-    return filename is None or Path(str(filename)).is_relative_to(root) or root.is_relative_to(str(filename))
+def _concerns(filename: object, root: Path) -> bool:
+    """Tell whether a file that made trouble is in the workspace or above it, and not a source."""
+    path = Path(str(filename))
+    # shutil.rmtree gives bare names; sources are named absolutely.
+    return not path.is_absolute() or path.is_relative_to(root) or root.is_relative_to(path)
+
+
+def _check_ours(path: Path) -> None:
+    """Refuse to replace a file or folder that is no artifact: it is somebody's, not ours."""
+    if os.path.lexists(path) and not (path / MANIFEST).is_file():
+        raise ArtifactError(
+            f"{path} is in the way: it has no {MANIFEST}, so ecbehave did not write it; "
+            f"move it away or delete it, or set another workspace"
+        )
 
 
 def _has_size(path: Path, n_bytes: int) -> bool:

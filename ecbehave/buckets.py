@@ -26,7 +26,8 @@ def user_hash(user_id: pl.Series) -> pl.Series:
     """
     distinct = user_id.unique()
     hashed = pl.Series(_hash_texts(distinct), dtype=pl.UInt64)
-    return user_id.replace_strict(distinct, hashed, return_dtype=pl.UInt64).alias("user_hash")
+    # Without any value to replace, polars keeps the type of the texts, whatever return_dtype says.
+    return user_id.replace_strict(distinct, hashed).cast(pl.UInt64).alias("user_hash")
 
 
 def _hash_texts(texts: pl.Series) -> NDArray[np.uint64]:
@@ -38,13 +39,18 @@ def _hash_texts(texts: pl.Series) -> NDArray[np.uint64]:
     _, offsets_buffer, data_buffer = array.buffers()
     offsets = np.frombuffer(offsets_buffer, dtype=np.int64)[array.offset : array.offset + n + 1]
     data = np.frombuffer(data_buffer or b"", dtype=np.uint8)
-    start, length = offsets[:-1], np.diff(offsets)
+    length = np.diff(offsets)
+    # With the longest first, the texts that have a byte at a position are a slice, and the whole costs one step a byte.
+    order = np.argsort(-length, kind="stable")
+    start, length = offsets[:-1][order], length[order]
+    n_longer = np.searchsorted(-length, -np.arange(length.max(initial=0)), side="left")
     value = np.full(n, 0xCBF29CE484222325, dtype=np.uint64)
     prime = np.uint64(0x100000001B3)
-    for position in range(int(length.max(initial=0))):
-        longer = np.flatnonzero(length > position)
-        value[longer] = (value[longer] ^ data[start[longer] + position]) * prime
-    return _mix(value)
+    for position, m in enumerate(n_longer):
+        value[:m] = (value[:m] ^ data[start[:m] + position]) * prime
+    hashed = np.empty_like(value)
+    hashed[order] = value
+    return _mix(hashed)
 
 
 def _mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -26,6 +26,7 @@ STAGES = ("ingest", "clean", "features", "train", "evaluate", "predict")
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # plain lines under cron, and `--help` need not load rich
     pretty_exceptions_enable=False,
     help="Predict what a shop's users will do next - purchase, churn, preference - from the shop's own event logs.",
 )
@@ -40,7 +41,9 @@ Overrides = Annotated[
 WorkspaceDir = Annotated[
     str | None, typer.Option("--workspace", metavar="DIR", help="Replace the config's workspace.")
 ]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Cores to use; by default all.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", metavar="N", min=1, help="Cores to use; by default all.")
+]
 Memory = Annotated[str, typer.Option("--memory", metavar="SIZE", help="Memory to plan for, such as 4GB.")]
 Force = Annotated[bool, typer.Option("--force", help="Run even if the result is up to date.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only on stderr.")]
@@ -106,9 +109,9 @@ def _run(
     log_format: Literal["text", "json"],
     wait: str,
 ) -> None:
-    memory_bytes, wait_seconds = _size(memory), _seconds(wait)
-    # Polars reads the number of threads once, when it is imported.
+    # Polars reads the number of threads once, when it is imported: here, by everything below.
     os.environ["POLARS_MAX_THREADS"] = str(threads)
+    memory_bytes, wait_seconds = _size(memory), _seconds(wait)
 
     from ecbehave.artifacts import Workspace
     from ecbehave.progress import make_progress

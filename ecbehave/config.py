@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from ecbehave.schema import EVENT_COLUMNS, ITEMS
+from ecbehave.schema import EVENT_COLUMNS, ITEMS, ORIGIN
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _DURATION = re.compile(r"([1-9][0-9]*)([smhdw])")
@@ -119,6 +119,22 @@ class FileSource(Section):
     encoding: str = "utf-8"
     """Text encoding of CSV and JSON lines, e.g. `latin-1`."""
 
+    @field_validator("delimiter")
+    @classmethod
+    def _separates(cls, delimiter: str) -> str:
+        if delimiter in '"\r\n':
+            raise ValueError("a quote or a line end cannot separate the fields of a row")
+        return delimiter
+
+    @field_validator("time_format")
+    @classmethod
+    def _has_pattern(cls, time_format: str) -> str:
+        if time_format not in ("auto", "epoch_s", "epoch_ms") and "%" not in time_format:
+            raise ValueError("time_format is auto, epoch_s, epoch_ms or a strptime pattern such as %d.%m.%Y %H:%M")
+        if re.search(r"(?<!\.)%f", time_format):
+            raise ValueError("write the fraction of a second with its dot: .%f")
+        return time_format
+
     known: ClassVar[dict[str, tuple[str, ...]]] = {
         "events": tuple(c for c in EVENT_COLUMNS if c != "event_type"),
         "items": tuple(ITEMS),
@@ -142,6 +158,9 @@ class FileSource(Section):
                 f"columns has no place for {', '.join(unknown)} in table {self.table}; "
                 f"it takes {', '.join(known)}"
             )
+        reserved = [c for c in self.columns if c in ORIGIN or c == "unparsed"]
+        if reserved:
+            raise ValueError(f"columns cannot name {', '.join(reserved)}: the tool writes that itself")
         if self.table == "events" and self.event_type is None:
             raise ValueError(
                 "event_type is missing: a constant such as purchase, or {column: ..., map: {...}}"
@@ -328,6 +347,13 @@ class Config(Section):
     predict: Predict = Predict()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of everything random."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_free(cls, name: str) -> str:
+        if name in ("events_raw", "clean"):
+            raise ValueError(f"the folder {name} holds the log of all runs; set name to another one")
+        return name
 
     @model_validator(mode="before")
     @classmethod

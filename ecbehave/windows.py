@@ -15,6 +15,7 @@ from ecbehave.config import Split, format_duration
 from ecbehave.errors import DataError
 
 _DAY = timedelta(days=1)
+_INSTANT = timedelta(microseconds=1)
 
 
 def midnight(day: date, timezone: str) -> datetime:
@@ -27,11 +28,19 @@ def local_day(instant: datetime, timezone: str) -> date:
     return instant.astimezone(ZoneInfo(timezone)).date()
 
 
+def last_day(end: datetime, timezone: str) -> date:
+    """Return the last calendar day of a stretch of time that ends, exclusive, at `end`."""
+    return local_day(end - _INSTANT, timezone)
+
+
 def shift(instant: datetime, by: timedelta, timezone: str) -> datetime:
     """Move an instant: whole days by the calendar of `timezone`, anything else by elapsed time."""
     if by % _DAY:
         return instant + by
     local = instant.astimezone(ZoneInfo(timezone))
+    if instant == midnight(local.date(), timezone):
+        # Where clocks change at midnight, a day may begin at 01:00; the days around it do not.
+        return midnight(local.date() + by, timezone)
     return (local.replace(tzinfo=None) + by).replace(tzinfo=ZoneInfo(timezone)).astimezone(UTC)
 
 
@@ -52,11 +61,6 @@ class Window:
 
     cutoff: datetime
     end: datetime
-
-    @classmethod
-    def at(cls, cutoff: datetime, horizon: timedelta, timezone: str) -> "Window":
-        """Return the window of `horizon` from `cutoff` on."""
-        return cls(cutoff, shift(cutoff, horizon, timezone))
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,8 @@ def make_splits(
     def backwards(last_end: datetime, n: int) -> tuple[Window, ...]:
         last = shift(last_end, -horizon, timezone)
         cutoffs = [shift(last, -i * split.step, timezone) for i in reversed(range(n))]
-        return tuple(Window.at(cutoff, horizon, timezone) for cutoff in cutoffs)
+        # A time of day that does not exist when clocks change is moved on, perhaps past the limit.
+        return tuple(Window(c, min(shift(c, horizon, timezone), last_end)) for c in cutoffs)
 
     test = backwards(end, split.test)
     validation = backwards(test[0].cutoff, split.validation)
@@ -148,14 +153,15 @@ def _too_short(
 ) -> str:
     n_windows = {"train": split.train, "validation": split.validation, "test": split.test}
     needed = lead + sum((horizon + (n - 1) * split.step for n in n_windows.values()), timedelta())
+    complete = f"the log's complete days are {local_day(start, timezone)} to {last_day(end, timezone)}"
+    days = f"{complete} ({(end - start).days} days)" if end > start else "the log has no complete day"
     remedy = (
         f"set split.train to {fitting}, or shorten split.step"
         if fitting
         else "shorten task.horizon, task.active_within or split.step, or bring more data"
     )
     return (
-        f"no complete horizon for every cutoff: the log's complete days are "
-        f"{local_day(start, timezone)} to {local_day(end, timezone) - _DAY} ({max((end - start).days, 0)} days), "
+        f"no complete horizon for every cutoff: {days}, "
         f"but {split.train} train, {split.validation} validation and {split.test} test cutoffs with horizon "
         f"{format_duration(horizon)}, step {format_duration(split.step)} and {format_duration(lead)} of history "
         f"before the first one need {-(-needed // _DAY)} days; {remedy}"
@@ -163,9 +169,10 @@ def _too_short(
 
 
 def label(cutoff: datetime, timezone: str) -> str:
-    """Name a cutoff, for files: its day in the shop's zone, with the time where it is not midnight."""
-    local = cutoff.astimezone(ZoneInfo(timezone))
-    return f"{local:%Y-%m-%d}" if local.time() == time() else f"{local:%Y-%m-%dT%H%M%S}"
+    """Name a cutoff, for files: the day that it begins in the shop's zone, or else its time in UTC."""
+    day = local_day(cutoff, timezone)
+    # Not the local time: it comes twice in the night when clocks are set back.
+    return f"{day}" if cutoff == midnight(day, timezone) else f"{cutoff:%Y-%m-%dT%H%M%SZ}"
 
 
 def describe(windows: Sequence[Window], timezone: str) -> str:
@@ -176,5 +183,5 @@ def describe(windows: Sequence[Window], timezone: str) -> str:
         cutoffs += f" to {local_day(last.cutoff, timezone)}"
     return (
         f"{len(windows)} cutoff{'s' * (len(windows) > 1)} ({cutoffs}), "
-        f"labels {local_day(first.cutoff, timezone)} to {local_day(last.end, timezone) - _DAY}"
+        f"labels {local_day(first.cutoff, timezone)} to {last_day(last.end, timezone)}"
     )

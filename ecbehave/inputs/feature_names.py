@@ -18,7 +18,10 @@ MEASURES: dict[str, tuple[str, str]] = {
     ),
     "recency_days": ("days since the last event; null without one", "last {e} {v} days ago"),
     "tenure_days": ("days since the first event; null without one", "first {e} {v} days ago"),
-    "orders": ("orders: distinct order_id, or distinct times where there is none", "{v} orders {w}"),
+    "orders": (
+        "orders: distinct order_id, or distinct times where there is none; each at the time of its first row",
+        "{v} orders {w}",
+    ),
     "basket_amount": ("amount per order; null without orders", "{v} per order {w}"),
     "interval_mean_days": (
         "mean days between orders; null under two orders",
@@ -42,7 +45,7 @@ MEASURES: dict[str, tuple[str, str]] = {
         "{v} times the usual gap since the last order",
     ),
     "repeat_share": (
-        "1 - distinct items / events; null without events",
+        "1 - distinct items / events with an item; null without one",
         "{v} of {e} events repeat an item {w}",
     ),
 }

@@ -55,13 +55,17 @@ def features(
             table = table.join(_of_event(part, event), on=_USER, how="left")
     if "purchase" in event_types:
         table = table.join(_orders(events, spans, cutoff), on=_USER, how="left")
-    table = _derive(table, cutoff, spans, known)
+    table = _derive(table, cutoff, spans, event_types)
     return table.sort("user_hash", _USER)
 
 
 def groups(event_types: Sequence[str]) -> list[str]:
-    """Return the event names that get features: each type, and `any` unless it would repeat the only one."""
-    return list(event_types) if len(event_types) == 1 else [*event_types, ANY]
+    """Return the event names that get features: each type, and `any` unless it would repeat the only one.
+
+    A type that is itself called `any` has no features of its own.
+    """
+    named = [t for t in event_types if t != ANY]
+    return named if len(event_types) == len(named) == 1 else [*named, ANY]
 
 
 def feature_columns(spans: Sequence[Span], event_types: Sequence[str]) -> list[str]:
@@ -91,6 +95,7 @@ def _counts(events: pl.LazyFrame, spans: Sequence[Span]) -> pl.LazyFrame:
     """Return counts, amounts, first and last time per user and event type, `any` included."""
     per_type = events.group_by(_USER, "event_type").agg(
         pl.len().cast(pl.Int64).alias(f"count_{ALL}"),
+        pl.col("item_id").count().cast(pl.Int64).alias(f"itemised_{ALL}"),
         pl.col("units").sum().alias(f"amount_{ALL}"),
         pl.col("ts").max().alias("last"),
         pl.col("ts").min().alias("first"),
@@ -99,7 +104,7 @@ def _counts(events: pl.LazyFrame, spans: Sequence[Span]) -> pl.LazyFrame:
         *(pl.col("units").filter(_since(s)).sum().alias(f"amount_{s.name}") for s in spans),
     )
     together = per_type.group_by(_USER).agg(
-        pl.col("^(count|count2|amount)_.*$").sum(), pl.col("last").max(), pl.col("first").min()
+        pl.col("^(count|count2|itemised|amount)_.*$").sum(), pl.col("last").max(), pl.col("first").min()
     )
     return _with_any(per_type, together)
 
@@ -182,9 +187,10 @@ def _orders(events: pl.LazyFrame, spans: Sequence[Span], cutoff: datetime) -> pl
 
 
 def _derive(
-    table: pl.LazyFrame, cutoff: datetime, spans: Sequence[Span], known: Sequence[str]
+    table: pl.LazyFrame, cutoff: datetime, spans: Sequence[Span], event_types: Sequence[str]
 ) -> pl.LazyFrame:
     """Turn the joined integers into features: recencies, trends, shares; nothing is 0 where it counts."""
+    known = groups(event_types)
     windows = [*(s.name for s in spans), ALL]
     zero = [f"{m}_{e}_{w}" for e in known for m in ("count", "amount", *_DISTINCT) for w in windows]
     zero += [f"count2_{e}_{s.name}" for e in known for s in spans]
@@ -205,23 +211,19 @@ def _derive(
         .alias(f"basket_amount_purchase_{w}")
         for w in windows
     ] * has_orders
-    names = feature_columns(spans, [e for e in known if e != ANY])
+    names = feature_columns(spans, event_types)
     return (
         table.with_columns(pl.col(zero).fill_null(0))
         .with_columns(*derived, *amounts)
         .with_columns(baskets)
         .with_columns(pl.col(names).cast(pl.Float32))
-        .drop("^(last|first)_.*$", "^count2_.*$")
+        .drop("^(last|first)_.*$", "^(count2|itemised)_.*$")
     )
 
 
 def _share_of_repeats(event: str) -> pl.Expr:
-    n_events, n_items = pl.col(f"count_{event}_{ALL}"), pl.col(f"items_{event}_{ALL}")
-    return (
-        pl.when((n_events > 0) & (n_items > 0))
-        .then(1 - n_items / n_events)
-        .alias(f"repeat_share_{event}_{ALL}")
-    )
+    n_events, n_items = pl.col(f"itemised_{event}_{ALL}"), pl.col(f"items_{event}_{ALL}")
+    return pl.when(n_events > 0).then(1 - n_items / n_events).alias(f"repeat_share_{event}_{ALL}")
 
 
 def _trend(event: str, window: str) -> pl.Expr:

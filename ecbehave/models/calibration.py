@@ -29,7 +29,9 @@ class Calibration:
         n_positive = int(label.sum())
         n_negative = label.size - n_positive
         target = np.where(label == 1, (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2))
-        centre, spread = float(score.mean()), float(score.std()) or 1.0
+        centre, spread = float(score.mean()), float(score.std())
+        if spread <= 1e-9 * max(abs(centre), 1.0):
+            spread = 1.0  # equal scores deviate from their mean by rounding, which is nothing to learn from
         x = (score - centre) / spread
 
         def loss(theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

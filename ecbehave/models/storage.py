@@ -1,16 +1,32 @@
 """Model files that cannot run code: JSON, plain arrays and LightGBM's text."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from ecbehave.errors import ArtifactError
 
 _SUFFIXES = (".json", ".npz", ".txt")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Name the model file that cannot be read, or does not hold what its model looks for.
+
+    Raises:
+        ArtifactError: the block has raised. A foreign file can make a parser raise anything.
+    """
+    try:
+        yield
+    except Exception as error:
+        why = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise _unreadable(path, why) from error
 
 
 def save_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -24,12 +40,10 @@ def load_json(path: Path) -> dict[str, Any]:
     Raises:
         ArtifactError: the file is missing or no JSON object.
     """
-    try:
+    with reading(path):
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
-    if not isinstance(content, dict):
-        raise _unreadable(path, "it is no JSON object")
+        if not isinstance(content, dict):
+            raise TypeError("it is no JSON object")
     return content
 
 
@@ -44,11 +58,8 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     Raises:
         ArtifactError: the file is missing, damaged, or holds anything but plain arrays.
     """
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise _unreadable(path, error) from error
+    with reading(path), path.open("rb") as file, NpzFile(file, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
 
 
 def check_folder(folder: Path) -> None:
@@ -57,7 +68,7 @@ def check_folder(folder: Path) -> None:
     Raises:
         ArtifactError: there is a file of another kind, such as a pickle.
     """
-    for path in sorted(p for p in folder.rglob("*") if not p.is_dir()):
+    for path in sorted(p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir()):
         if path.is_symlink() or path.suffix not in _SUFFIXES:
             raise _unreadable(path, f"a model holds {', '.join(_SUFFIXES)} files only")
 

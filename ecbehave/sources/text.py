@@ -64,7 +64,7 @@ class TextStream:
         taken = b""
         while not taken and not self._at_end:
             # No other encoding grows by more than this when it becomes UTF-8.
-            block = self._read_raw(size if is_utf8 else size // 4)
+            block = self._read_raw(size if is_utf8 else max(size // 4, 1))
             self._at_end = not block
             text = self._decode(block)
             taken = block if is_utf8 else text.encode("utf-8")

@@ -28,16 +28,20 @@ VERSION = 1
 
 #: Event types that are about an item; others (search, question) may have none.
 _ITEM_EVENTS = ("view", "click", "cart", "remove", "purchase", "return", "review", "rating")
-_IS_RETURN = ((pl.col("event_type") == "purchase") & (pl.col("quantity") < 0)).fill_null(value=False)
+_IS_RETURN = (
+    (pl.col("event_type") == "return") | ((pl.col("event_type") == "purchase") & (pl.col("quantity") < 0))
+).fill_null(value=False)
 _SPILL = ".spill"
 
 
 def recognise_returns(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Turn purchases of a negative quantity into returns of a positive one."""
+    """Turn purchases of a negative quantity into returns; a return's numbers are positive, as others' are."""
+    positive = [
+        pl.when(_IS_RETURN).then(pl.col(c).abs()).otherwise(c).alias(c)
+        for c in ("price", "quantity", "amount")
+    ]
     return rows.with_columns(
-        event_type=pl.when(_IS_RETURN).then(pl.lit("return")).otherwise("event_type"),
-        quantity=pl.when(_IS_RETURN).then(-pl.col("quantity")).otherwise("quantity"),
-        amount=pl.when(_IS_RETURN).then(pl.col("amount").abs()).otherwise("amount"),
+        pl.when(_IS_RETURN).then(pl.lit("return")).otherwise("event_type").alias("event_type"), *positive
     )
 
 
@@ -56,8 +60,10 @@ def row_rule(clean: Clean, timezone: str, *, needs_item: bool) -> pl.Expr:
         & pl.col("item_id").is_null()
         & pl.col("event_type").is_in(_ITEM_EVENTS),
         "unparsable_value": pl.col("unparsed").is_not_null(),
-        "negative_price": (pl.col("price") < 0) | ((pl.col("amount") < 0) & ~_IS_RETURN),
-        "absurd_price": (pl.col("price") > clean.max_price) | (pl.col("amount").abs() > clean.max_price),
+        "negative_price": ((pl.col("price") < 0) & (pl.col("event_type") != "return"))
+        | ((pl.col("amount") < 0) & ~_IS_RETURN),
+        "absurd_price": (pl.col("price").abs() > clean.max_price)
+        | (pl.col("amount").abs() > clean.max_price),
         "negative_quantity": (pl.col("quantity") < 0) & ~_IS_RETURN,
         "absurd_quantity": pl.col("quantity").abs() > clean.max_quantity,
     }
@@ -73,12 +79,17 @@ def month_of(timezone: str) -> pl.Expr:
 def value_counts(rows: pl.LazyFrame, column: str, timezone: str) -> pl.LazyFrame:
     """Count values per month, rounded up to three digits: a small table that parts of the log can be added up in."""
     value = pl.col(column)
-    scale = 10.0 ** (value.log10().floor() - 2)
     return (
         rows.filter(value > 0)
-        .group_by(month_of(timezone), value=(value / scale).ceil() * scale)
+        .group_by(month_of(timezone), value=_rounded_up(value))
         .agg(n=pl.len().cast(pl.Int64))
     )
+
+
+def _rounded_up(value: pl.Expr) -> pl.Expr:
+    scale = 10.0 ** (value.log10().floor() - 2)
+    # 0.29 / 0.001 is 290.00000000000006, which must not become 291.
+    return (value / scale).round(6).ceil() * scale
 
 
 def monthly_limits(counts: pl.DataFrame, quantile: float) -> pl.DataFrame:
@@ -180,17 +191,26 @@ class _Refused:
         for (rule,), group in rows.group_by("rule", maintain_order=True):
             self.counts[str(rule)] += group.height
             examples = self.examples.setdefault(str(rule), [])
-            for batch, row, unparsed in (
-                group.head(3 - len(examples)).select("batch", "row", "unparsed").rows()
-            ):
-                what = f" ({unparsed})" if unparsed else ""
-                examples.append(f"{Path(self.paths[batch]).name} row {row}{what}")
+            shown = group.head(3 - len(examples)).select(
+                "batch", "row", pl.coalesce("unparsed", _what(str(rule)))
+            )
+            for batch, row, what in shown.rows():
+                examples.append(f"{Path(self.paths[batch]).name} row {row}{f' ({what})' if what else ''}")
 
     def lines(self) -> list[str]:
         return [
             f"{rule}: {n:,} rows, e.g. {', '.join(self.examples[rule])}"
             for rule, n in self.counts.most_common()
         ]
+
+
+def _what(rule: str) -> pl.Expr:
+    """Say what a refused row has, where the rule's name leaves that open."""
+    if rule != "impossible_time":
+        return pl.lit(None, pl.String)
+    minute = "%Y-%m-%d %H:%M UTC"
+    ts, received = (pl.col(c).dt.strftime(minute) for c in ("ts", "received_at"))
+    return pl.format("{}, received {}", ts, received)
 
 
 @dataclass

@@ -84,6 +84,7 @@ def plan(context: Context, published: Artifact | None) -> tuple[list[Found], lis
     by_identity = {b.identity: b for b in known}
     taken: dict[tuple[str, str], Batch] = {}
     found: list[Found] = []
+    changed: list[Batch] = []
     all_settings: set[str] = set()
     for index, source in enumerate(context.config.dataset.sources):
         settings = _hash(
@@ -92,9 +93,9 @@ def plan(context: Context, published: Artifact | None) -> tuple[list[Found], lis
         all_settings.add(settings)
         for path in _files(source, _key(index), may_be_gone=any(b.settings == settings for b in known)):
             before = by_path.get((str(path), settings))
-            batch = _identify(path, source, settings, before)
-            if before and batch.sha256 != before.sha256 and context.config.dataset.changed_files == "fail":
-                raise DataError(_changed(path, before))
+            batch = _identify(path, source, settings, before, is_trusted=not context.force)
+            if before and batch.sha256 != before.sha256:
+                changed.append(before)
             if batch.identity in taken:
                 context.progress.say(
                     f"{path} has the same content as {taken[batch.identity].path}: taken once"
@@ -108,8 +109,15 @@ def plan(context: Context, published: Artifact | None) -> tuple[list[Found], lis
             taken[batch.identity] = batch
             is_new = context.force or batch.identity not in by_identity
             found.append(Found(batch, source, index, is_new))
-    seen = {f.batch.path for f in found}
-    gone = [b for b in known if b.settings in all_settings and b.path not in seen and b.identity not in taken]
+    lost = [b for b in changed if b.identity not in taken]  # a renamed file (log rotation) is not lost
+    if lost and context.config.dataset.changed_files == "fail":
+        raise DataError(_changed(lost))
+    seen = {(f.batch.path, f.batch.settings) for f in found}
+    gone = [
+        b
+        for b in known
+        if b.settings in all_settings and (b.path, b.settings) not in seen and b.identity not in taken
+    ]
     return found, gone
 
 
@@ -127,10 +135,12 @@ def _files(source: FileSource, key: str, *, may_be_gone: bool) -> list[Path]:
         raise
 
 
-def _identify(path: Path, source: FileSource, settings: str, before: Batch | None) -> Batch:
-    """Return the file's batch; a file with unchanged size and time is not read again."""
+def _identify(
+    path: Path, source: FileSource, settings: str, before: Batch | None, *, is_trusted: bool
+) -> Batch:
+    """Return the file's batch; a file with unchanged size and time is not read again, where that is trusted."""
     stat = path.stat()
-    if before and (before.bytes, before.modified_ns) == (stat.st_size, stat.st_mtime_ns):
+    if is_trusted and before and (before.bytes, before.modified_ns) == (stat.st_size, stat.st_mtime_ns):
         return before
     try:
         with path.open("rb") as file:
@@ -138,7 +148,7 @@ def _identify(path: Path, source: FileSource, settings: str, before: Batch | Non
     except PermissionError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}; give this user access to it") from error
     if before and before.sha256 == sha256:
-        return before
+        return replace(before, modified_ns=stat.st_mtime_ns)
     identifier = _hash([settings, sha256])[:12]
     return Batch(
         id=identifier,
@@ -154,10 +164,14 @@ def _identify(path: Path, source: FileSource, settings: str, before: Batch | Non
     )
 
 
-def _changed(path: Path, before: Batch) -> str:
+def _changed(lost: Sequence[Batch]) -> str:
+    first = lost[0]
+    what = f"{first.path} has other content than when it was ingested (it was {first.bytes:,} bytes)"
+    if len(lost) > 1:
+        examples = ", ".join(b.path for b in lost[:3])
+        what = f"{len(lost)} files have other content than when they were ingested, e.g. {examples}"
     return (
-        f"{path} has other content than when it was ingested (it was {before.bytes:,} bytes, sha256 "
-        f"{before.sha256[:12]}…). To take the new content in place of the old, set dataset.changed_files: replace; "
+        f"{what}. To take the new content in place of the old, set dataset.changed_files: replace; "
         f"to add to the log, write a new file"
     )
 
@@ -189,10 +203,12 @@ def _read(found: Found, folder: Path, timezone: str) -> tuple[int, int]:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Take over a stored batch without copying it, where the disk can do that."""
+    """Take over a stored batch, if it is there, without copying it where the disk can do that."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
+    except FileNotFoundError:
+        return
     except OSError:
         shutil.copyfile(source, target)
 
@@ -216,7 +232,7 @@ def _jsonable(batch: Batch) -> dict[str, Any]:
 
 def run(context: Context) -> Outcome:
     """Take every new file in."""
-    published = context.workspace.read(NAME)
+    published = context.workspace.read(NAME, check_sizes=not context.force)
     found, gone = plan(context, published)
     batches = [f.batch for f in found] + gone
     if not context.force and published and spec(context, batches).fingerprint == published.fingerprint:
@@ -232,9 +248,11 @@ def run(context: Context) -> Outcome:
                     rows, unparsed = _read(item, folder, context.config.dataset.timezone)
                     stored[item.batch.id] = {"rows": rows, "unparsed": unparsed}
                     advance(1)
+        kept: dict[str, str] = {}
         for batch in batches:
             if published and not (folder / batch.file).exists():
                 _link(published.path / batch.file, folder / batch.file)
+                kept[batch.file] = published.manifest["files"][batch.file]["sha256"]
         listed = [_jsonable(b) | _counts_of(stored[b.id]) for b in sorted(batches, key=lambda b: b.path)]
         for b in listed:
             for what in ("rows", "unparsed"):
@@ -242,11 +260,35 @@ def run(context: Context) -> Outcome:
         context.progress.say(
             f"ingest: {n_new} new of {len(batches)} files, {counts.get('events.rows', 0):,} event rows"
         )
-        return Built(
-            counts, {"batches": listed}, {"events/*.parquet": EVENTS_RAW, "items/*.parquet": ITEMS_RAW}
-        )
+        for line in [*_unread(counts), *_dropped(published, batches)]:
+            context.progress.say(f"  {line}")
+        schemas = {"events/*.parquet": EVENTS_RAW, "items/*.parquet": ITEMS_RAW}
+        return Built(counts, {"batches": listed}, schemas, kept)
 
     return context.workspace.produce(NAME, spec(context, batches), build, force=True)
+
+
+def _unread(counts: Mapping[str, int]) -> list[str]:
+    """Tell of side tables; unread event rows are for `clean` to judge."""
+    return [
+        f"{counts[f'{table}.unparsed']:,} of {counts[f'{table}.rows']:,} rows of {table} could not be read in full"
+        for table in ("items", "users")
+        if counts.get(f"{table}.unparsed")
+    ]
+
+
+def _dropped(published: Artifact | None, batches: Sequence[Batch]) -> list[str]:
+    """Tell of rows that no source can bring again: a source was removed, or is read in another way."""
+    paths = {b.path for b in batches}
+    lost = [b for b in (published.info["batches"] if published else []) if b["path"] not in paths]
+    lost = [b for b in lost if b["id"] not in {kept.id for kept in batches}]
+    if not lost:
+        return []
+    n_rows = sum(b["rows"] for b in lost)
+    return [
+        f"dropped {n_rows:,} rows of {len(lost)} files that no source names and reads as before, "
+        f"e.g. {lost[0]['path']}"
+    ]
 
 
 def _counts_of(stored: Mapping[str, Any]) -> dict[str, int]:

@@ -20,7 +20,7 @@ def complete_lists(model: Model, data: MatrixInput, k: int) -> pl.DataFrame:
         item for the user), in the order of the population.
     """
     users = data.users.filter("is_asked").select("user_id").with_row_index("position")
-    scored = model.predict(data, k).with_columns(place=pl.int_range(pl.len()))
+    scored = model.predict(data, k).with_columns(place=pl.int_range(pl.len()).over("user_id"))
     n_scored = scored.group_by("user_id").agg(n=pl.len())
     short = users.join(n_scored, on="user_id", how="left").filter(pl.col("n").fill_null(0) < k)
     filler = (

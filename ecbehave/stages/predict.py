@@ -21,7 +21,7 @@ from ecbehave.stages import Context, clean, features, train, upstream
 from ecbehave.stages.lists import complete_lists
 from ecbehave.tables import TableWriter, TableWriters, read_groups
 from ecbehave.tasks import make_task
-from ecbehave.windows import local_day, midnight, shift
+from ecbehave.windows import last_day, midnight, shift
 
 VERSION = 1
 
@@ -51,7 +51,7 @@ def when(context: Context, inputs: Artifact, model: Artifact) -> When:
     """
     config, timezone = context.config, context.config.dataset.timezone
     end = clean.instant(inputs.info["end"])
-    latest = local_day(end, timezone) - _DAY
+    latest = last_day(end, timezone)
     as_of = latest if config.predict.as_of == "latest" else config.predict.as_of
     if as_of > latest:
         raise DataError(
@@ -64,12 +64,12 @@ def when(context: Context, inputs: Artifact, model: Artifact) -> When:
     elif cutoff >= knows_until:
         part = train.FITTED
     else:
-        first = local_day(knows_until, timezone) - _DAY
+        first = last_day(knows_until, timezone)
         raise DataError(
             f"predict.as_of is {as_of}, but the model has learned from days up to {first}: its scores would look "
             f"into their own future. Take {first} or later, or train on a log that ends on {as_of}"
         )
-    horizon_end = local_day(shift(cutoff, make_task(config.task).horizon, timezone) - _DAY, timezone)
+    horizon_end = last_day(shift(cutoff, make_task(config.task).horizon, timezone), timezone)
     return When(as_of, cutoff, horizon_end, part)
 
 

@@ -127,8 +127,8 @@ def load(context: Context, artifact: Artifact, part: str) -> tuple[Model, dict[s
     Raises:
         ArtifactError: the folder is not what `train` published, or could run code.
     """
-    artifact.verify()
     check_folder(artifact.path)
+    artifact.verify()
     config = context.config.baseline if part == BASELINE else context.config.model
     folder = artifact.path / part
     return model_class(config.kind).load(folder, config), load_json(folder / _META)

@@ -81,7 +81,9 @@ def test_format_can_be_named_where_the_suffix_is_none(tmp_path, read, received):
 
 def test_several_compressed_members_are_one_file(tmp_path, read):
     path = tmp_path / "log.csv.gz"
-    path.write_bytes(gzip.compress(CSV) + gzip.compress(b"u3,2019-10-02,i3,1\n"))
+    header, _, rows = CSV.partition(b"\n")
+    members = [header + b"\n", rows, b"u3,2019-10-02,i3,1\n"]
+    path.write_bytes(b"".join(map(gzip.compress, members)))
     assert read(path)["user_id"].to_list() == ["u1", "u2", "u3"]
 
 

@@ -11,7 +11,7 @@ from ecbehave.config import ModelConfig
 from ecbehave.inputs.types import TableInput
 from ecbehave.models.labels import pooled
 from ecbehave.models.protocol import InputType, Options
-from ecbehave.models.storage import load_json, save_json
+from ecbehave.models.storage import load_json, reading, save_json
 
 
 class BaseRateConfig(ModelConfig):
@@ -50,5 +50,7 @@ class BaseRate:
     def load(cls, folder: Path, config: BaseRateConfig) -> Self:
         """Read what `save` wrote."""
         model = cls(config)
-        model.log_odds_ = float(load_json(folder / "base_rate.json")["log_odds"])
+        stored = load_json(folder / "base_rate.json")
+        with reading(folder / "base_rate.json"):
+            model.log_odds_ = float(stored["log_odds"])
         return model

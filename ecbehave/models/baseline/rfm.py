@@ -12,7 +12,7 @@ from ecbehave.config import ModelConfig
 from ecbehave.inputs.types import TableInput
 from ecbehave.models.labels import pooled
 from ecbehave.models.protocol import InputType, Options
-from ecbehave.models.storage import load_json, save_json
+from ecbehave.models.storage import load_json, reading, save_json
 
 _NEVER_DAYS = 3650.0
 
@@ -39,13 +39,16 @@ class Rfm:
         """Fit the regression, slightly regularised."""
         del valid, options
         from sklearn.linear_model import LogisticRegression
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
         table = pooled(train)
         self.columns_ = _columns(table.features)
         design = self._design(table)
         centre, spread = design.mean(axis=0), design.std(axis=0)
         spread[spread == 0] = 1
-        regression = LogisticRegression().fit((design - centre) / spread, table.label)
+        # The last digit of a sum over a million rows depends on the number of threads that add it up.
+        with threadpool_limits(1):
+            regression = LogisticRegression().fit((design - centre) / spread, table.label)
         self.coefficients_ = regression.coef_[0] / spread
         self.intercept_ = float(regression.intercept_[0] - self.coefficients_ @ centre)
         return self
@@ -59,7 +62,8 @@ class Rfm:
     def predict(self, data: TableInput, k: int = 0) -> pl.DataFrame:
         """Return the keys with the log-odds as `score`."""
         del k
-        score = self._design(data) @ self.coefficients_ + self.intercept_
+        # A matrix product would round a row differently in other company.
+        score = (self._design(data) * self.coefficients_).sum(axis=1) + self.intercept_
         return data.keys.with_columns(score=pl.Series(score, dtype=pl.Float64))
 
     def save(self, folder: Path) -> None:
@@ -76,9 +80,10 @@ class Rfm:
         """Read what `save` wrote."""
         model = cls(config)
         stored = load_json(folder / "rfm.json")
-        model.columns_ = list(stored["columns"])
-        model.coefficients_ = np.array(stored["coefficients"], dtype=np.float64)
-        model.intercept_ = float(stored["intercept"])
+        with reading(folder / "rfm.json"):
+            model.columns_ = list(stored["columns"])
+            model.coefficients_ = np.array([float(c) for c in stored["coefficients"]])
+            model.intercept_ = float(stored["intercept"])
         return model
 
 

@@ -11,10 +11,10 @@ from pydantic import Field
 from scipy.sparse import csr_array, diags_array, vstack
 
 from ecbehave.config import Duration, ModelConfig, parse_duration
-from ecbehave.errors import ArtifactError, DataError
+from ecbehave.errors import DataError
 from ecbehave.inputs.types import MatrixInput
 from ecbehave.models.protocol import InputType, Options
-from ecbehave.models.storage import load_arrays, load_json, save_arrays, save_json
+from ecbehave.models.storage import load_arrays, load_json, reading, save_arrays, save_json
 from ecbehave.models.top_k import best_per_row, top_k
 
 #: Products of one block of the similarity: bounds its memory to about 16 bytes each.
@@ -35,9 +35,9 @@ class ItemKnnConfig(ModelConfig):
     """An item that fewer users had is similar to itself only."""
     shrink: Annotated[float, Field(ge=0)] = 20.0
     """Added to the denominator of the cosine: pulls similarities that few users support towards zero."""
-    half_life: Duration = parse_duration("28d")
+    half_life: Duration = parse_duration("60d")
     """Time after which a user's event counts half in the score."""
-    repeat_weight: Annotated[float, Field(ge=0)] = 1.0
+    repeat_weight: Annotated[float, Field(ge=0)] = 20.0
     """Similarity of an item to itself: how strongly what was had before is recommended again."""
 
 
@@ -60,7 +60,7 @@ class ItemKnn:
         """Compute similarities on the newest history; costs the sum of squared items per user."""
         del valid, options
         newest = train[-1]
-        weighted = self._weighted(newest, half_life_days=None)
+        weighted = self._weighted(newest, (1 + pl.col("n_events")).log())
         if weighted.height == 0:
             raise DataError(
                 f"item_knn has no events to learn from: none of {', '.join(self.config.event_weights)} "
@@ -77,16 +77,18 @@ class ItemKnn:
         self.similarity_.eliminate_zeros()
         return self
 
-    def _weighted(self, data: MatrixInput, half_life_days: float | None) -> pl.DataFrame:
-        """Return `user`, `item`, `weight`, one row per pair: damped counts, decayed where asked for."""
-        weights = pl.DataFrame(
-            {"event_type": list(self.config.event_weights), "one": list(self.config.event_weights.values())},
-            schema={"event_type": pl.String, "one": pl.Float64},
+    def _weighted(self, data: MatrixInput, strength: pl.Expr) -> pl.DataFrame:
+        """Return `user`, `item`, `weight`, one row per pair: the strength of its events times their type's weight."""
+        types = pl.DataFrame(
+            {
+                "event_type": list(self.config.event_weights),
+                "type_weight": list(self.config.event_weights.values()),
+            },
+            schema={"event_type": pl.String, "type_weight": pl.Float64},
         )
-        decay = pl.lit(1.0) if half_life_days is None else 0.5 ** (pl.col("days_since") / half_life_days)
         return (
-            data.pairs.join(weights, on="event_type")
-            .with_columns(weight=pl.col("one") * (1 + pl.col("n_events")).log() * decay.cast(pl.Float64))
+            data.pairs.join(types, on="event_type")
+            .with_columns(weight=pl.col("type_weight") * strength)
             .sort("user", "item", "event_type")
             .group_by("user", "item", maintain_order=True)
             .agg(pl.col("weight").sum())
@@ -95,7 +97,8 @@ class ItemKnn:
     def predict(self, data: MatrixInput, k: int) -> pl.DataFrame:
         """Return the best `k` items per user, from the whole catalogue; none for users without such events."""
         half_life_days = self.config.half_life.total_seconds() / 86_400
-        weighted = self._weighted(data, half_life_days)
+        decay = 0.5 ** (pl.col("days_since").cast(pl.Float64) / half_life_days)
+        weighted = self._weighted(data, pl.col("n_events") * decay)
         history = data.csr(weighted, weighted["weight"].to_numpy())
         similarity = self._aligned(data.items["item_id"])
         users = data.asked
@@ -131,15 +134,14 @@ class ItemKnn:
     def load(cls, folder: Path, config: ItemKnnConfig) -> Self:
         """Read what `save` wrote."""
         model = cls(config)
-        stored = load_arrays(folder / "item_knn.npz")
-        try:
-            model.items_ = pl.Series("item_id", load_json(folder / "items.json")["item_id"], dtype=pl.String)
+        named, stored = load_json(folder / "items.json"), load_arrays(folder / "item_knn.npz")
+        with reading(folder / "items.json"):
+            model.items_ = pl.Series("item_id", named["item_id"], dtype=pl.String)
+        with reading(folder / "item_knn.npz"):
             parts = (stored["data"], stored["indices"], stored["indptr"])
             model.similarity_ = csr_array(parts, shape=(model.items_.len(), model.items_.len()))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(
-                f"model file {folder / 'item_knn.npz'} was refused: {error}; train again"
-            ) from error
+            # scipy would follow an index that is out of bounds into foreign memory.
+            model.similarity_.check_format(full_check=True)
         return model
 
 
@@ -158,7 +160,7 @@ def _cosine_blocks(matrix: csr_array, shrink: float) -> Iterator[csr_array]:
     per_user = np.diff(matrix.indptr)
     products = np.cumsum(np.add.reduceat(np.append(per_user[by_item.indices], 0), by_item.indptr[:-1]))
     starts = np.searchsorted(products, np.arange(0, products[-1], _BLOCK_PRODUCTS), side="left")
-    bounds = np.unique(np.append(starts, by_item.shape[0]))
+    bounds = np.unique([0, *starts, by_item.shape[0]])
     for start, end in pairwise(bounds):
         block = by_item[start:end] @ matrix
         row = np.repeat(np.arange(start, end), np.diff(block.indptr))

@@ -1,5 +1,6 @@
 """Gradient boosted trees (LightGBM), stopped early on the validation window."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -10,11 +11,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ecbehave.config import ModelConfig
-from ecbehave.errors import ArtifactError
 from ecbehave.inputs.types import TableInput
 from ecbehave.models.labels import pooled
 from ecbehave.models.protocol import InputType, Options
-from ecbehave.models.storage import load_json, save_json
+from ecbehave.models.storage import load_json, reading, save_json
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -29,13 +29,13 @@ class BoostingConfig(ModelConfig):
     """Most trees; the validation window usually stops much earlier."""
     patience: Annotated[int, Field(gt=0)] = 100
     """Trees without a better validation log loss before stopping."""
-    leaves: Annotated[int, Field(ge=2)] = 15
+    leaves: Annotated[int, Field(ge=2)] = 7
     """Most leaves of a tree."""
-    min_rows_per_leaf: Annotated[int, Field(gt=0)] = 50
+    min_rows_per_leaf: Annotated[int, Field(gt=0)] = 100
     """Fewest train rows in a leaf."""
-    feature_share: Share = 0.3
+    feature_share: Share = 0.2
     """Share of the features that each tree may use."""
-    row_share: Share = 0.8
+    row_share: Share = 0.7
     """Share of the train rows that each tree sees."""
     l2: Annotated[float, Field(ge=0)] = 5.0
     """L2 penalty on leaf values."""
@@ -115,6 +115,7 @@ class Boosting:
     def save(self, folder: Path) -> None:
         """Write the trees as LightGBM's text."""
         text = self.booster_.model_to_string(num_iteration=self.n_trees_)
+        text = re.sub(r"\[num_threads: \d+\]\n", "", text)  # the run's, not the model's
         (folder / "trees.txt").write_text(text, encoding="utf-8")
         save_json(folder / "boosting.json", {"features": self.features_, "n_trees": self.n_trees_})
 
@@ -125,12 +126,9 @@ class Boosting:
 
         model = cls(config)
         stored = load_json(folder / "boosting.json")
-        model.features_, model.n_trees_ = list(stored["features"]), int(stored["n_trees"])
-        try:
+        with reading(folder / "boosting.json"):
+            model.features_, model.n_trees_ = list(stored["features"]), int(stored["n_trees"])
+        with reading(folder / "trees.txt"):
             text = (folder / "trees.txt").read_text(encoding="utf-8")
             model.booster_ = lgb.Booster(model_str=text)
-        except (OSError, ValueError, lgb.basic.LightGBMError) as error:
-            raise ArtifactError(
-                f"model file {folder / 'trees.txt'} was refused: {error}; train again"
-            ) from error
         return model

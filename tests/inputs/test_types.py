@@ -1,0 +1,48 @@
+"""The table container: what is unknown, and cutoffs below one another."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import polars as pl
+
+from ecbehave.inputs.types import TableInput
+from ecbehave.schema import TABLE_KEYS
+
+
+def table(day: int, users: list[str], values: list[float | None]) -> TableInput:
+    n = len(users)
+    frame = pl.DataFrame(
+        {
+            "user_hash": range(n),
+            "user_id": users,
+            "cutoff": [datetime(2024, 1, day, tzinfo=UTC)] * n,
+            "label": [1] * n,
+            "not_a_feature": values,
+            "recency": values,
+            "count": [2.0] * n,
+        },
+        schema=TABLE_KEYS
+        | {"label": pl.Int8(), "not_a_feature": pl.Float32(), "recency": pl.Float32(), "count": pl.Float32()},
+    )
+    return TableInput(frame, ("count", "recency"))
+
+
+def test_values_are_the_features_in_their_order_and_nan_where_unknown() -> None:
+    data = table(1, ["a", "b"], [3.5, None])
+    assert data.values.dtype == np.float32
+    np.testing.assert_array_equal(data.values, [[2, 3.5], [2, np.nan]])
+    assert data.values.flags["C_CONTIGUOUS"]
+    assert data.label.dtype == np.int8
+    assert data.label.tolist() == [1, 1]
+    assert data.n_rows == 2
+
+
+def test_cutoffs_are_put_below_one_another() -> None:
+    both = TableInput.concat([table(1, ["a", "b"], [1, 2]), table(2, ["a"], [3])])
+    assert both.features == ("count", "recency")
+    assert both.keys.columns == list(TABLE_KEYS)
+    assert both.keys.select("user_id", pl.col("cutoff").dt.day()).rows() == [("a", 1), ("b", 1), ("a", 2)]
+
+
+def test_a_table_without_rows_has_the_shape_of_its_features() -> None:
+    assert table(1, [], []).values.shape == (0, 2)

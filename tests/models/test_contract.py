@@ -1,0 +1,448 @@
+"""What every registered kind must do, for every task output that it serves."""
+
+import inspect
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import polars as pl
+import pytest
+from planted import ONCE, RFM, customers, lists, make, matrix, table, visitors
+from polars.testing import assert_frame_equal
+from pydantic import ValidationError
+
+from ecbehave.config import ModelConfig
+from ecbehave.errors import ArtifactError, ConfigError, DataError
+from ecbehave.inputs.types import MatrixInput, TableInput
+from ecbehave.models import KINDS, config_class, input_type, model_class
+from ecbehave.models.protocol import Explains, Model, Options
+from ecbehave.models.storage import check_folder, load_json, save_json
+
+CASES = [(kind, output) for kind in KINDS for output in model_class(kind).inputs]
+BINARY = [kind for kind, output in CASES if output == "binary"]
+RANKING = [kind for kind, output in CASES if output == "ranking"]
+K = 4
+
+every_case = pytest.mark.parametrize(("kind", "output"), CASES)
+every_binary = pytest.mark.parametrize("kind", BINARY)
+every_ranking = pytest.mark.parametrize("kind", RANKING)
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def planted(kind: str, output: str, seed: int = 0) -> Any:
+    return customers(seed=seed) if model_class(kind).inputs[output] == "table" else visitors(seed=seed)
+
+
+def fitted(kind: str, output: str, options: Options = ONCE) -> Model:
+    return make(kind).fit([planted(kind, output)], [planted(kind, output, seed=1)], options)
+
+
+def saved(model: Model, folder: Path) -> dict[str, bytes]:
+    folder.mkdir()
+    model.save(folder)
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+# ---- declaration
+
+
+@every_kind
+def test_describes_itself(kind: str):
+    found = model_class(kind)
+    assert inspect.getdoc(found)
+    assert inspect.getdoc(found.config_class) != inspect.getdoc(ModelConfig)
+    assert found.config_class.model_fields["kind"].annotation == Literal[kind]
+    assert all(field.description for name, field in found.config_class.model_fields.items() if name != "kind")
+    assert set(found.inputs) <= {"binary", "ranking"}
+    assert set(found.inputs.values()) <= {"table", "matrix"}
+
+
+@every_kind
+def test_takes_its_own_config_and_nothing_else(kind: str):
+    found = model_class(kind)
+    config = found.config_class(kind=kind)
+    assert list(inspect.signature(found).parameters) == ["config"]
+    assert found(config).config is config
+
+
+def run_config(**changes: Any) -> dict[str, Any]:
+    source = {"path": "log.csv", "columns": {"user_id": "u", "ts": "t"}, "event_type": "purchase"}
+    sections = {
+        "name": "run",
+        "workspace": "work",
+        "dataset": {"sources": [source]},
+        "task": {"kind": "churn"},
+    }
+    return sections | changes
+
+
+@every_kind
+@pytest.mark.parametrize("key", ["model", "baseline"])
+def test_config_takes_every_kind_by_name(kind: str, key: str):
+    sections = run_config(model={"kind": "base_rate"}) | {key: {"kind": kind}}
+    config = config_class().model_validate(sections)
+    assert getattr(config, key) == model_class(kind).config_class(kind=kind)
+
+
+@every_kind
+def test_config_refuses_a_key_of_no_meaning(kind: str):
+    with pytest.raises(ValidationError) as caught:
+        config_class().model_validate(run_config(model={"kind": kind, "n_layers": 3}))
+    [error] = caught.value.errors()
+    assert (error["type"], error["loc"]) == ("extra_forbidden", ("model", kind, "n_layers"))
+
+
+def test_config_refuses_an_unknown_kind():
+    with pytest.raises(ValidationError) as caught:
+        config_class().model_validate(run_config(model={"kind": "oracle"}))
+    [error] = caught.value.errors()
+    assert (error["type"], error["loc"]) == ("union_tag_invalid", ("model",))
+
+
+@every_case
+def test_input_type_is_what_the_kind_declares(kind: str, output: str):
+    config = model_class(kind).config_class(kind=kind)
+    assert input_type(config, "some task", output, "model") == model_class(kind).inputs[output]
+
+
+@pytest.mark.parametrize(
+    ("kind", "task", "output", "serving"),
+    [("rfm", "preference", "ranking", RANKING), ("item_knn", "churn", "binary", BINARY)],
+)
+def test_a_task_that_the_kind_does_not_serve(kind: str, task: str, output: str, serving: list[str]):
+    config = model_class(kind).config_class(kind=kind)
+    with pytest.raises(ConfigError) as caught:
+        input_type(config, task, output, "baseline")
+    assert str(caught.value) == (
+        f"baseline.kind: {kind} does not serve the task {task}; these do: {', '.join(serving)}"
+    )
+
+
+# ---- scores
+
+
+@every_binary
+def test_one_score_per_row_in_the_order_of_the_keys(kind: str):
+    asked = customers(seed=2)
+    scored = fitted(kind, "binary").predict(asked, 0)
+    assert scored.schema == asked.keys.schema | {"score": pl.Float64}
+    assert_frame_equal(scored.drop("score"), asked.keys)
+    assert scored["score"].is_finite().all()
+
+
+@every_ranking
+@pytest.mark.parametrize("k", [1, K, 10, 1000])
+def test_at_most_k_distinct_items_for_those_who_are_asked(kind: str, k: int):
+    asked = visitors(seed=2)
+    asked = replace(asked, users=asked.users.with_columns(is_asked=pl.int_range(pl.len()) % 3 == 0))
+    scored = fitted(kind, "ranking").predict(asked, k)
+    assert scored.schema == {"user_id": pl.String, "item_id": pl.String, "score": pl.Float64}
+    assert scored["score"].is_finite().all()
+    assert not scored.select("user_id", "item_id").is_duplicated().any()
+    assert set(scored["item_id"]) <= set(asked.items["item_id"])
+    assert list(lists(scored)) == asked.users.filter("is_asked")["user_id"].to_list()
+    for own in scored.partition_by("user_id"):
+        assert 0 < own.height <= k
+        assert own["score"].is_sorted(descending=True)
+    # Rows of one user stand together.
+    assert (scored["user_id"] != scored["user_id"].shift(1)).sum() == scored["user_id"].n_unique() - 1
+
+
+@every_ranking
+def test_a_shorter_list_is_the_beginning_of_a_longer_one(kind: str):
+    model, asked = fitted(kind, "ranking"), visitors(seed=2)
+    longest = model.predict(asked, 1000)
+    assert_frame_equal(
+        model.predict(asked, 2), longest.group_by("user_id", maintain_order=True).head(2), check_exact=True
+    )
+
+
+@every_binary
+def test_likelier_rows_score_higher(kind: str):
+    train, later, asked = customers(), customers(seed=1), customers(seed=2)
+    n_loyal = int(asked.n_rows * 0.6)
+    score = make(kind).fit([train], [later], ONCE).predict(asked, 0)["score"].to_numpy()
+    assert np.median(score[:n_loyal]) >= np.median(score[n_loyal:])
+    # Trained on the opposite, every loyal row scores lower, also where a kind gives all rows the same score.
+    flipped = [
+        replace(data, frame=data.frame.with_columns(label=1 - pl.col("label"))) for data in (train, later)
+    ]
+    opposite = make(kind).fit(flipped[:1], flipped[1:], ONCE).predict(asked, 0)["score"].to_numpy()
+    assert score[:n_loyal].min() > opposite[:n_loyal].max()
+
+
+@every_ranking
+def test_the_likeliest_item_comes_first(kind: str):
+    scored = fitted(kind, "ranking").predict(visitors(seed=2), K)
+    assert {own[0] for own in lists(scored).values()} == {"i03"}
+
+
+@every_binary
+def test_a_row_scores_the_same_in_any_company(kind: str):
+    model, asked = fitted(kind, "binary"), customers(seed=2)
+    together = model.predict(asked, 0)
+    backwards = model.predict(replace(asked, frame=asked.frame.reverse()), 0)
+    assert_frame_equal(backwards.reverse(), together, check_exact=True)
+    alone = [model.predict(replace(asked, frame=asked.frame[n : n + 1]), 0) for n in (0, 7, 299)]
+    assert_frame_equal(pl.concat(alone), together[[0, 7, 299]], check_exact=True)
+
+
+@every_binary
+def test_a_user_without_a_purchase_has_a_score(kind: str):
+    never = table(dict(zip([*RFM, "count_view_7d"], [[None], [0.0], [0.0], [None]], strict=True)))
+    assert fitted(kind, "binary").predict(never, 0)["score"].is_finite().all()
+
+
+@every_ranking
+def test_order_of_pairs_does_not_matter(kind: str, tmp_path: Path):
+    data = visitors()
+    shuffled = replace(data, pairs=data.pairs.sample(fraction=1, shuffle=True, seed=1))
+    assert not shuffled.pairs.equals(data.pairs)
+    first, second = make(kind).fit([data], [], ONCE), make(kind).fit([shuffled], [], ONCE)
+    assert saved(first, tmp_path / "first") == saved(second, tmp_path / "second")
+    assert_frame_equal(first.predict(data, K), second.predict(shuffled, K), check_exact=True)
+
+
+@every_ranking
+def test_order_of_users_does_not_matter(kind: str):
+    data = visitors()
+    n_users = data.users.height
+    turned = replace(
+        data, users=data.users.reverse(), pairs=data.pairs.with_columns(user=n_users - 1 - pl.col("user"))
+    )
+    both = [make(kind).fit([d], [], ONCE).predict(d, 1000).sort("user_id", "item_id") for d in (data, turned)]
+    assert_frame_equal(*both, rel_tol=1e-12)
+
+
+@every_ranking
+def test_users_and_items_never_seen_before(kind: str):
+    pairs = [(0, 0, "purchase", 2, 1.0), (1, 0, "purchase", 2, 3.0), (1, 2, "purchase", 1, 2.0)]
+    new = matrix(pairs, n_users=3, items=["brand new", "i03", "x"])
+    scored = fitted(kind, "ranking").predict(new, K)
+    assert scored["score"].is_finite().all()
+    found = lists(scored)
+    assert found["u0000"][0] == found["u0001"][0] == "brand new"
+    assert set(found["u0001"]) >= {"brand new", "x"}
+
+
+@every_case
+def test_nobody_is_asked(kind: str, output: str):
+    model, data = fitted(kind, output), planted(kind, output)
+    if isinstance(data, TableInput):
+        nobody: Any = replace(data, frame=data.frame.clear())
+    else:
+        nobody = replace(data, users=data.users.with_columns(is_asked=pl.lit(value=False)))
+    scored = model.predict(nobody, K)
+    assert scored.schema == model.predict(data, K).schema
+    assert scored.height == 0
+
+
+@every_ranking
+def test_history_without_any_item(kind: str):
+    scored = fitted(kind, "ranking").predict(matrix([], n_users=2, items=[]), K)
+    assert scored.height == 0
+    assert scored.schema == {"user_id": pl.String, "item_id": pl.String, "score": pl.Float64}
+
+
+# ---- what cannot be learned
+
+
+@every_binary
+@pytest.mark.parametrize("same", [0, 1])
+def test_one_class_only(kind: str, same: int):
+    train = customers()
+    train = replace(train, frame=train.frame.with_columns(label=pl.lit(same, pl.Int8)))
+    with pytest.raises(DataError) as caught:
+        make(kind).fit([train, train], [customers()], ONCE)
+    assert str(caught.value) == (
+        f"the train labels have one class only: all 600 rows are {same}; "
+        f"change task.horizon or task.active_within so that both classes occur"
+    )
+
+
+@every_binary
+def test_one_class_in_one_of_the_cutoffs_is_enough(kind: str):
+    train = customers()
+    ones = replace(train, frame=train.frame.with_columns(label=pl.lit(1, pl.Int8)))
+    scored = make(kind).fit([ones, train], [customers(seed=1)], ONCE).predict(train, 0)
+    assert scored["score"].is_finite().all()
+
+
+@every_binary
+def test_nobody_to_learn_from(kind: str):
+    train = customers()
+    with pytest.raises(DataError) as caught:
+        make(kind).fit([replace(train, frame=train.frame.clear())], [train], ONCE)
+    assert str(caught.value) == (
+        "the train population is empty: no user was active before any train cutoff; "
+        "lengthen task.active_within or bring more data"
+    )
+
+
+# ---- the same again
+
+
+@every_case
+def test_a_loaded_model_gives_the_same_scores(kind: str, output: str, tmp_path: Path):
+    model, asked = fitted(kind, output), planted(kind, output, seed=2)
+    saved(model, tmp_path / "model")
+    check_folder(tmp_path / "model")
+    loaded = type(model).load(tmp_path / "model", make(kind).config)
+    assert_frame_equal(loaded.predict(asked, K), model.predict(asked, K), check_exact=True)
+    assert saved(loaded, tmp_path / "again") == saved(model, tmp_path / "first")
+
+
+@every_case
+@pytest.mark.parametrize("threads", [1, 2])
+def test_same_seed_gives_the_same_bytes(kind: str, output: str, threads: int, tmp_path: Path):
+    first, second = fitted(kind, output), fitted(kind, output, Options(seed=0, threads=threads))
+    assert saved(first, tmp_path / "first") == saved(second, tmp_path / "second")
+    asked = planted(kind, output, seed=2)
+    assert_frame_equal(first.predict(asked, K), second.predict(asked, K), check_exact=True)
+
+
+@every_case
+def test_refit_keeps_the_settings_of_the_first_fit(kind: str, output: str, tmp_path: Path):
+    model, more = fitted(kind, output), [planted(kind, output, seed) for seed in (0, 1)]
+    saved(model, tmp_path / "first")
+    loaded = type(model).load(tmp_path / "first", make(kind).config)
+    refits = [found.fit(more, [], ONCE) for found in (model, loaded)]
+    assert refits[0] is model
+    assert saved(refits[0], tmp_path / "refit") == saved(refits[1], tmp_path / "loaded")
+    assert model.predict(more[0], K)["score"].is_finite().all()
+    assert model.config == make(kind).config
+
+
+# ---- foreign folders
+
+
+@every_case
+def test_an_empty_folder_is_no_model(kind: str, output: str, tmp_path: Path):
+    with pytest.raises(ArtifactError, match=rf"^model file {tmp_path}/\w+\.\w+ was refused: .*; train again"):
+        model_class(kind).load(tmp_path, make(kind).config)
+
+
+@every_case
+@pytest.mark.parametrize("content", [b"", b"garbage", b"[1, 2]", b"PK\x03\x04", b"\xff\xfe"])
+def test_a_damaged_file_is_named(kind: str, output: str, content: bytes, tmp_path: Path):
+    files = saved(fitted(kind, output), tmp_path / "model")
+    for name, whole in files.items():
+        path = tmp_path / "model" / name
+        path.write_bytes(content)
+        with pytest.raises(ArtifactError) as caught:
+            model_class(kind).load(tmp_path / "model", make(kind).config)
+        assert str(caught.value).startswith(f"model file {path} was refused: ")
+        assert str(caught.value).endswith("; train again, or take the folder from its source")
+        path.write_bytes(whole)
+
+
+@every_case
+def test_each_stored_value_is_needed_and_of_its_type(kind: str, output: str, tmp_path: Path):
+    files = saved(fitted(kind, output), tmp_path / "model")
+    for path in (tmp_path / "model" / name for name in files if name.endswith(".json")):
+        content = load_json(path)
+        for key in content:
+            save_json(path, {name: value for name, value in content.items() if name != key})
+            with pytest.raises(ArtifactError) as caught:
+                model_class(kind).load(tmp_path / "model", make(kind).config)
+            assert str(caught.value) == (
+                f"model file {path} was refused: it lacks '{key}'; "
+                f"train again, or take the folder from its source"
+            )
+            path.write_text(json.dumps(content | {key: None}), encoding="utf-8")
+            with pytest.raises(ArtifactError):
+                model_class(kind).load(tmp_path / "model", make(kind).config)
+        save_json(path, content)
+
+
+# ---- explanations
+
+
+@pytest.mark.parametrize("kind", [k for k in BINARY if issubclass(model_class(k), Explains)])
+def test_an_explanation_adds_up_to_the_score(kind: str):
+    model, asked = fitted(kind, "binary"), customers(seed=2)
+    assert isinstance(model, Explains)
+    parts = model.contributions(asked)
+    assert parts.shape == (asked.n_rows, len(asked.features) + 1)
+    assert np.ptp(parts[:, -1]) == 0
+    np.testing.assert_allclose(parts.sum(axis=1), model.predict(asked, 0)["score"], rtol=0, atol=1e-6)
+    importance = model.importance()
+    assert tuple(importance) == asked.features
+    assert min(importance.values()) >= 0
+    assert sum(importance.values()) == pytest.approx(1)
+
+
+# ---- a new kind is one file and one line
+
+
+class WordyConfig(ModelConfig):
+    """Items with the longest names."""
+
+    kind: Literal["wordy"]
+    letters: int = 1
+    """Score of a letter."""
+
+
+class Wordy:
+    """Learns nothing."""
+
+    config_class: ClassVar[type[ModelConfig]] = WordyConfig
+    inputs: ClassVar[Mapping[str, str]] = {"ranking": "matrix"}
+
+    def __init__(self, config: WordyConfig) -> None:
+        self.config = config
+
+    def fit(self, *_: object) -> Self:
+        return self
+
+    def predict(self, data: MatrixInput, k: int) -> pl.DataFrame:
+        longest = data.items.with_columns(
+            score=pl.col("item_id").str.len_chars().cast(pl.Float64) * self.config.letters
+        ).sort("score", "item_id", descending=[True, False])
+        return data.users.filter("is_asked").select("user_id").join(longest.head(k), how="cross")
+
+    def save(self, folder: Path) -> None:
+        save_json(folder / "wordy.json", {})
+
+    @classmethod
+    def load(cls, folder: Path, config: WordyConfig) -> Self:
+        load_json(folder / "wordy.json")
+        return cls(config)
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Register `wordy` by one line, next to a module of its own."""
+    module = ModuleType("ecbehave.models.wordy")
+    module.Wordy = Wordy  # type: ignore[attr-defined]
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, module.__name__, module)
+        patch.setitem(KINDS, "wordy", "wordy:Wordy")
+        config_class.cache_clear()
+        yield
+    config_class.cache_clear()
+    model_class.cache_clear()
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_new_kind_is_one_line(tmp_path: Path):
+    config = config_class().model_validate(run_config(model={"kind": "wordy", "letters": 2}))
+    found = model_class("wordy")
+    assert input_type(config.model, "preference", "ranking", "model") == "matrix"
+    model = found(config.model).fit([visitors()], [], ONCE)
+    saved(model, tmp_path / "model")
+    loaded = found.load(tmp_path / "model", config.model)
+    asked = matrix([], n_users=1, items=["cat", "elephant", "mouse"])
+    assert loaded.predict(asked, 2).rows() == [("u0000", "elephant", 16.0), ("u0000", "mouse", 10.0)]
+    with pytest.raises(ConfigError, match=f"these do: {', '.join([*RANKING, 'wordy'])}$"):
+        input_type(make("rfm").config, "preference", "ranking", "model")
+
+
+def test_a_kind_that_is_taken_back_is_unknown_again():
+    with pytest.raises(ValidationError):
+        config_class().model_validate(run_config(model={"kind": "wordy"}))

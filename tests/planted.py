@@ -1,0 +1,106 @@
+"""Small model inputs with a planted answer, built by hand."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ecbehave.inputs.types import MatrixInput, TableInput
+from ecbehave.models import model_class
+from ecbehave.models.protocol import Model, Options
+from ecbehave.schema import MATRIX_USERS, TABLE_KEYS
+
+CUTOFF = datetime(2024, 3, 1, tzinfo=UTC)
+ONCE = Options(seed=0, threads=1)
+RFM = ("recency_days_purchase_all", "days_purchase_all", "amount_purchase_all")
+
+#: Settings that let a kind learn from a few hundred rows; every other kind takes its defaults.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "boosting": {"max_trees": 60, "patience": 10, "min_rows_per_leaf": 5, "learning_rate": 0.1},
+}
+
+
+def make(kind: str, **settings: Any) -> Model:
+    """Return an unfitted model; the settings come on top of `SETTINGS`."""
+    found = model_class(kind)
+    return found(found.config_class(kind=kind, **SETTINGS.get(kind, {}) | settings))
+
+
+def table(features: Mapping[str, Sequence[float | None]], label: Sequence[int] | None = None) -> TableInput:
+    """Return a table input; row n is user `u000n`."""
+    n_rows = len(next(iter(features.values())))
+    keys = {
+        "user_hash": range(n_rows),
+        "user_id": [f"u{n:04d}" for n in range(n_rows)],
+        "cutoff": [CUTOFF] * n_rows,
+    }
+    frame = pl.DataFrame(keys, TABLE_KEYS)
+    if label is not None:
+        frame = frame.with_columns(pl.Series("label", label, pl.Int8))
+    return TableInput(
+        frame.with_columns(pl.Series(name, values, pl.Float32) for name, values in features.items()),
+        tuple(features),
+    )
+
+
+def customers(n_rows: int = 300, seed: int = 0) -> TableInput:
+    """The first 60 % of the rows are loyal, nine in ten of them with label 1; of the others it is one in ten."""
+    rng = np.random.default_rng(seed)
+    is_loyal = np.arange(n_rows) < n_rows * 0.6
+    features = {
+        RFM[0]: np.where(is_loyal, rng.uniform(0, 10, n_rows), rng.uniform(40, 90, n_rows)),
+        RFM[1]: np.where(is_loyal, rng.integers(8, 20, n_rows), rng.integers(1, 4, n_rows)),
+        RFM[2]: np.where(is_loyal, rng.uniform(200, 500, n_rows), rng.uniform(5, 60, n_rows)),
+        "count_view_7d": rng.integers(0, 9, n_rows),
+    }
+    label = rng.random(n_rows) < np.where(is_loyal, 0.9, 0.1)
+    return table({name: values.tolist() for name, values in features.items()}, label.astype(int).tolist())
+
+
+#: One row of pairs: user, item, event type, number of events, days since the last one.
+Pair = tuple[int, int, str, int, float]
+
+
+def matrix(
+    pairs: Iterable[Pair], n_users: int, items: Sequence[str], asked: Iterable[int] | None = None
+) -> MatrixInput:
+    """Return a matrix input; user n is `u000n`, and everybody is asked unless told otherwise."""
+    chosen = set(range(n_users) if asked is None else asked)
+    users = {
+        "user_hash": range(n_users),
+        "user_id": [f"u{n:04d}" for n in range(n_users)],
+        "is_asked": [n in chosen for n in range(n_users)],
+    }
+    schema = {
+        "user": pl.UInt32,
+        "item": pl.UInt32,
+        "event_type": pl.String,
+        "n_events": pl.UInt32,
+        "days_since": pl.Float32,
+    }
+    return MatrixInput(
+        CUTOFF,
+        pl.DataFrame(users, MATRIX_USERS),
+        pl.DataFrame({"item_id": items}, {"item_id": pl.String}),
+        pl.DataFrame(list(pairs), schema, orient="row"),
+    )
+
+
+def visitors(n_users: int = 24, n_items: int = 10, seed: int = 0) -> MatrixInput:
+    """Everybody has bought item `i03` time and again, lately; the other items seldom, and long ago."""
+    rng = np.random.default_rng(seed)
+    pairs: list[Pair] = [(user, 3, "purchase", 9, 1.0) for user in range(n_users)]
+    for user in range(n_users):
+        for item in rng.choice([i for i in range(n_items) if i != 3], 3, replace=False):
+            days = float(rng.uniform(60, 90))
+            pairs.append((user, int(item), "view", int(rng.integers(1, 4)), days + 1))
+            pairs.append((user, int(item), "purchase", 1, days))
+    return matrix(pairs, n_users, [f"i{n:02d}" for n in range(n_items)])
+
+
+def lists(scored: pl.DataFrame) -> dict[str, list[str]]:
+    """Return the items of each user, in the order of the rows."""
+    found = scored.group_by("user_id", maintain_order=True).agg("item_id")
+    return dict(zip(found["user_id"], found["item_id"].to_list(), strict=True))
