@@ -1,6 +1,7 @@
 """What the evaluation page says, put together from the stages' artifacts."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,7 +117,9 @@ def _metric_rows(judged: "Judged") -> list[MetricRow]:
     comparison = judged.comparison
     if judged.task.output == "binary":
         return [metric_row(comparison, name) for name in _LABELS]
-    names = sorted(comparison["model"], key=lambda n: (n != judged.headline, int(n.split("@")[1])))
+    k = judged.headline.split("@")[1]
+    names = [name for name in comparison["model"] if name.endswith(f"@{k}")]
+    names.sort(key=lambda name: name != judged.headline)
     groups = {"repeat": "Items the user had before", "new": "Items new to the user"}
     rows = [metric_row(comparison, name, groups.get(name.split("_")[0], "")) for name in names]
     return sorted(rows, key=lambda row: ["", *groups.values()].index(row.group))
@@ -195,13 +198,16 @@ def _splits(context: Context, judged: "Judged", inputs: Artifact) -> list[SplitR
         n_rows = sum(counts[f"{p}.rows"] for p in parts)
         n_positive = sum(counts.get(f"{p}.positives", 0) for p in parts)
         cutoffs = ", ".join(dict.fromkeys(label(w.cutoff, timezone) for w in (windows[0], windows[-1])))
-        first, last = local_day(windows[0].cutoff, timezone), local_day(windows[-1].end, timezone)
+        first, last = (
+            local_day(windows[0].cutoff, timezone),
+            local_day(windows[-1].end, timezone) - timedelta(days=1),
+        )
         is_binary = judged.task.output == "binary"
         rows.append(
             SplitRow(
                 split,
                 cutoffs if len(windows) < 3 else f"{len(windows)}: {cutoffs.replace(', ', ' to ')}",
-                f"{first} until before {last}",
+                f"{first} to {last}",
                 n_rows,
                 n_positive if is_binary else None,
                 n_positive / n_rows if is_binary and n_rows else None,
@@ -278,6 +284,7 @@ def _notes(context: Context, judged: "Judged") -> list[str]:
             "the test windows."
         )
     if judged.task.output == "ranking":
+        notes.append("Other lengths of the list are in metrics.json.")
         notes.append(
             "Lists are filled up to their length with what most users had lately, for model and baseline alike."
         )

@@ -116,7 +116,11 @@ def test_a_folder_with_another_kind_of_file(name: str, tmp_path: Path):
     )
 
 
-def test_a_folder_with_a_link(tmp_path: Path):
-    (tmp_path / "a.json").symlink_to("/etc/hostname")
-    with pytest.raises(ArtifactError, match=r"a\.json was refused: a model holds"):
-        check_folder(tmp_path)
+@pytest.mark.parametrize("target", ["elsewhere", "elsewhere/b.json"])
+def test_a_folder_with_a_link(target: str, tmp_path: Path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/b.json").touch()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/a.json").symlink_to(tmp_path / target)
+    with pytest.raises(ArtifactError, match=r"model/a\.json was refused: a model holds"):
+        check_folder(tmp_path / "model")

@@ -144,7 +144,7 @@ def test_a_changed_file_is_refused(desk: Desk) -> None:
         with pytest.raises(DataError) as error:
             desk.ingest(force=force)
         assert str(error.value) == (
-            f"{path} has other content than when it was ingested (it was 74 bytes). To take the new content in "
+            f"{path} has other content than when it was ingested (it was 78 bytes). To take the new content in "
             f"place of the old, set dataset.changed_files: replace; to add to the log, write a new file"
         )
     assert data_files(desk.shop.workspace) == before

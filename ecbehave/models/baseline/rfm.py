@@ -45,7 +45,7 @@ class Rfm:
         self.columns_ = _columns(table.features)
         design = self._design(table)
         centre, spread = design.mean(axis=0), design.std(axis=0)
-        spread[spread == 0] = 1
+        spread[np.ptp(design, axis=0) == 0] = 1  # the deviation of equal values is not 0 but rounding
         # The last digit of a sum over a million rows depends on the number of threads that add it up.
         with threadpool_limits(1):
             regression = LogisticRegression().fit((design - centre) / spread, table.label)
