@@ -189,9 +189,8 @@ def _print(command: str, results: list[dict[str, Any]], *, as_json: bool) -> Non
         print(json.dumps(results[0] if command != "run" else _whole(results), ensure_ascii=False))
         return
     for r in results:
-        print(
-            f"{r['command']:<9} {r['status']:<8} {r['rows']:>12,} rows {r['seconds']:>8.1f} s   {r['artifact']}"
-        )
+        rows = f"{r['rows']:>12,} rows" if r["rows"] else " " * 17
+        print(f"{r['command']:<9} {r['status']:<8} {rows} {r['seconds']:>8.1f} s   {r['artifact']}")
     for r in results:
         if "verdict" in r:
             print(r["verdict"]["text"])

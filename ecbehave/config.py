@@ -210,7 +210,7 @@ class Clean(Section):
     max_quantity: Annotated[float, Field(gt=0)] = 1_000_000
     """Highest believable quantity."""
     max_events_per_user_day: Annotated[int, Field(gt=0)] = 2_000
-    """A user with more events on one day is bot-like: refused from that day on."""
+    """A user with more events on one day is bot-like: refused from the first one too many on."""
     max_events_per_user: Annotated[int, Field(gt=0)] = 200_000
     """A user's events after this many are refused as bot-like."""
     max_refused_share: Annotated[float, Field(ge=0, le=1)] = 0.5

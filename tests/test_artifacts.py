@@ -372,6 +372,46 @@ def test_publishing_replaces_the_whole_artifact(held: Workspace) -> None:
     assert not (held.root / ".tmp").exists()
 
 
+def test_everything_is_on_the_disk_before_it_is_relied_on(
+    held: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut: what a rename shows must have been synced, and the old one may go only when the rename is."""
+    publish(held, "shop/inputs", "old")
+    done: list[tuple[str, str]] = []
+    fsync, rename, remove = os.fsync, os.rename, os.unlink
+
+    def note(what: str, path: object) -> None:
+        done.append((what, os.path.relpath(str(path), held.root)))
+
+    def noted_fsync(descriptor: int) -> None:
+        note("sync", Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    def noted_rename(source: Path, target: Path) -> None:
+        note("rename", target)
+        rename(source, target)
+
+    def noted_remove(path: str, **options: int) -> None:
+        done.append(("remove", path))
+        remove(path, **options)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "rename", noted_rename)
+    monkeypatch.setattr(os, "unlink", noted_remove)
+    publish(held, "shop/inputs", "new")
+    building = ".tmp/building/shop/inputs"
+    files = ["manifest.json", "note.txt", "part", "part/1.parquet", "part/2.parquet"]
+    expected = {("sync", building)} | {("sync", f"{building}/{file}") for file in files}
+    assert set(done[:6]) == expected
+    assert done[6:10] == [
+        ("rename", ".tmp/retired/shop/inputs"),
+        ("rename", "shop/inputs"),
+        ("sync", "shop"),
+        ("sync", "."),
+    ]
+    assert {what for what, _ in done[10:]} == {"remove"}
+
+
 # What a killed process leaves, by what it had done last.
 
 

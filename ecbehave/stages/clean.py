@@ -117,16 +117,15 @@ def monthly_limits(counts: pl.DataFrame, quantile: float) -> pl.DataFrame:
 
 
 def bot_rule(clean: Clean, timezone: str) -> pl.Expr:
-    """Return `bot_like` for events from a user's first overfull day on, or beyond the number one user may have.
+    """Return `bot_like` for events from a user's first one too many on: of a day, or of all.
 
     The rows are sorted by user and time.
     """
     day = pl.col("ts").dt.convert_time_zone(timezone).dt.date()
-    is_overfull = pl.len().over("user_id", day) > clean.max_events_per_user_day
-    first_overfull = pl.when(is_overfull).then(day).min().over("user_id")
-    is_bot = (day >= first_overfull).fill_null(value=False)
-    number = pl.int_range(pl.len()).over("user_id")
-    return pl.when(is_bot | (number >= clean.max_events_per_user)).then(pl.lit("bot_like")).alias("rule")
+    n_before_today = pl.int_range(pl.len()).over("user_id", day)
+    is_bot = (n_before_today >= clean.max_events_per_user_day).cum_sum().over("user_id") > 0
+    n_before = pl.int_range(pl.len()).over("user_id")
+    return pl.when(is_bot | (n_before >= clean.max_events_per_user)).then(pl.lit("bot_like")).alias("rule")
 
 
 def drop_duplicates(rows: pl.LazyFrame) -> pl.LazyFrame:
@@ -199,7 +198,7 @@ class _Refused:
 
     def lines(self) -> list[str]:
         return [
-            f"{rule}: {n:,} rows, e.g. {', '.join(self.examples[rule])}"
+            f"{rule}: {n:,} row{'s' * (n > 1)}, e.g. {', '.join(self.examples[rule])}"
             for rule, n in self.counts.most_common()
         ]
 

@@ -84,7 +84,9 @@ def _build(context: Context, artifact: Artifact, folder: Path) -> Built:
     )
     report = evaluation_report(context, judged, verdict, artifact, inputs)
     (folder / REPORT).write_text(render(report), encoding="utf-8")
-    context.progress.say(f"evaluate: {verdict.text}")
+    context.progress.say(
+        f"evaluate: {judged.rows.height:,} test rows judged beside {context.config.baseline.kind}"
+    )
     info = {"verdict": {"standing": verdict.standing, "text": verdict.text}, "headline": judged.headline}
     return Built({"rows": judged.rows.height}, info, seed=context.config.seed)
 

