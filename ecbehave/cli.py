@@ -116,6 +116,7 @@ def _run(
     from ecbehave.artifacts import Workspace
     from ecbehave.progress import make_progress
     from ecbehave.stages import Context
+    from ecbehave.stages.features import input_types
 
     loaded = _load(config, overrides, workspace)
     progress = make_progress(log_format=log_format, quiet=quiet)
@@ -129,6 +130,7 @@ def _run(
         config_file=str(config),
         force=force,
     )
+    input_types(context)
     results = []
     try:
         with context.workspace.lock(f"ecbehave {command}", wait_seconds, progress.say):
@@ -204,7 +206,7 @@ def _whole(results: list[dict[str, Any]]) -> dict[str, Any]:
         k: v
         for r in results
         for k, v in r.items()
-        if k in ("verdict", "metrics", "baseline", "report", "path")
+        if k in ("verdict", "metrics", "baseline", "difference", "report", "path")
     }
     return {
         "command": "run",

@@ -3,6 +3,7 @@
 `config_file.py` reads YAML into these classes; `models/__init__.py` adds the model kinds.
 """
 
+import difflib
 import re
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -130,7 +131,9 @@ class FileSource(Section):
     @classmethod
     def _has_pattern(cls, time_format: str) -> str:
         if time_format not in ("auto", "epoch_s", "epoch_ms") and "%" not in time_format:
-            raise ValueError("time_format is auto, epoch_s, epoch_ms or a strptime pattern such as %d.%m.%Y %H:%M")
+            raise ValueError(
+                "time_format is auto, epoch_s, epoch_ms or a strptime pattern such as %d.%m.%Y %H:%M"
+            )
         if re.search(r"(?<!\.)%f", time_format):
             raise ValueError("write the fraction of a second with its dot: .%f")
         return time_format
@@ -154,9 +157,11 @@ class FileSource(Section):
         known = self.known[self.table]
         unknown = [c for c in self.columns if known and c not in known]
         if unknown:
+            close = difflib.get_close_matches(unknown[0], known, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else "."
             raise ValueError(
-                f"columns has no place for {', '.join(unknown)} in table {self.table}; "
-                f"it takes {', '.join(known)}"
+                f"columns has no place for {', '.join(unknown)} in table {self.table}{hint} "
+                f"It takes {', '.join(known)}"
             )
         reserved = [c for c in self.columns if c in ORIGIN or c == "unparsed"]
         if reserved:

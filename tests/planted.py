@@ -94,9 +94,9 @@ def visitors(n_users: int = 24, n_items: int = 10, seed: int = 0) -> MatrixInput
     pairs: list[Pair] = [(user, 3, "purchase", 9, 1.0) for user in range(n_users)]
     for user in range(n_users):
         for item in rng.choice([i for i in range(n_items) if i != 3], 3, replace=False):
-            days = float(rng.uniform(60, 90))
-            pairs.append((user, int(item), "view", int(rng.integers(1, 4)), days + 1))
-            pairs.append((user, int(item), "purchase", 1, days))
+            # Several types, whose weights add up to another last digit in another order.
+            for event in ("view", "click", "cart", "purchase"):
+                pairs.append((user, int(item), event, int(rng.integers(1, 3)), float(rng.uniform(60, 90))))
     return matrix(pairs, n_users, [f"i{n:02d}" for n in range(n_items)])
 
 

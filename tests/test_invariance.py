@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from shops import PREFERENCE, ROOT, Shop, data_files, shop_log
+from shops import PREFERENCE, Shop, data_files, shop_log
 from stage_runs import Runs
 
 from ecbehave import buckets
@@ -28,8 +28,9 @@ CLEAN = {"clean": {"max_events_per_user_day": 12, "outliers": {"price": {"quanti
 
 
 def results(run: Path) -> dict[str, bytes]:
-    """Return every file of a run but the manifests, which name the raw files' fingerprints."""
-    found = {name: content for name, content in data_files(run).items() if not name.endswith("manifest.json")}
+    """Return every file of a run but those that name the raw files: the manifests and the report."""
+    named = ("manifest.json", "report.html")
+    found = {name: content for name, content in data_files(run).items() if not name.endswith(named)}
     parts = {name.split("/")[0] for name in found}
     assert parts == {"inputs", "model", "evaluation", "predictions"}
     return found
@@ -110,6 +111,16 @@ def test_number_of_buckets_does_not_matter(
     assert_same(reference, shop)
 
 
+def test_a_file_of_refused_rows_does_not_matter(
+    tmp_path: Path, reference: Shop, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With several buckets, none of which gets a row of it."""
+    monkeypatch.setattr(buckets, "_FEWEST_ROWS", 1)
+    nobody = shop_log().head(200).with_columns(user=pl.lit(None, pl.String))
+    shop = do(shop_with(tmp_path / "refused", nobody, shop_log()), settings, memory_bytes=1_000_000)
+    assert_same(reference, shop)
+
+
 def test_threads_of_the_models_do_not_matter(
     tmp_path: Path, reference: Shop, settings: dict[str, Any]
 ) -> None:
@@ -131,17 +142,13 @@ def test_another_seed_gives_another_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["churn", "preference"])
-def test_threads_and_memory_do_not_matter_on_the_command_line(tmp_path: Path, task: str) -> None:
-    """On the sample data, which is large enough for two threads and for several buckets."""
-    config = ROOT / "configs" / f"{task}.yaml"
-    shops = []
-    for threads, memory in ((1, "4GB"), (2, "64MB")):
-        shop = Shop(tmp_path / f"{threads}")
-        options = ("--threads", str(threads), "--memory", memory, "--workspace", str(shop.workspace))
-        shop.json("run", *options, config=config)
+@pytest.mark.parametrize("name", ["churn with boosting", "preference with item_knn"])
+def test_threads_and_memory_do_not_matter_on_the_command_line(tmp_path: Path, name: str) -> None:
+    """On a log that is large enough for several buckets as they are in earnest."""
+    log, shops = shop_log(n_users=800), []
+    for threads, memory in (("1", "4GB"), ("2", "64MB")):
+        shop = shop_with(tmp_path / threads, log)
+        shop.json("run", "--threads", threads, "--memory", memory, config=shop.config(**RUNS[name]))
         shops.append(shop)
-    assert n_buckets(shops[0]) < n_buckets(shops[1])
-    one, other = (results(shop.workspace / task) for shop in shops)
-    assert [name for name in sorted(one.keys() | other.keys()) if one.get(name) != other.get(name)] == []
-    assert events(shops[0]).equals(events(shops[1]))
+    assert [n_buckets(shop) for shop in shops] == [1, 4]
+    assert_same(*shops)

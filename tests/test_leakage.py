@@ -19,6 +19,7 @@ from shops import ROOT, Shop, shop_log
 from stage_runs import Runs
 
 from ecbehave.models import KINDS, model_class
+from ecbehave.schema import EVENT_ORDER
 from ecbehave.stages import clean, features
 
 TEST_CUTOFF, VALIDATION_CUTOFF = "2024-04-16 00:00:00", "2024-04-02 00:00:00"
@@ -385,7 +386,7 @@ def test_without_a_signal_the_test_auroc_is_one_half(tmp_path: Path, kind: str) 
 
 
 def _reaches(days: int, *, closed: bool = False) -> Callable[..., pl.Expr]:
-    def leaky(cutoff: Any, since: Any = None) -> pl.Expr:
+    def leaky(cutoff: datetime, since: datetime | None = None) -> pl.Expr:
         end = cutoff + timedelta(days=days)
         before = pl.col("ts") <= end if closed else pl.col("ts") < end
         return before if since is None else before & (pl.col("ts") >= since)
@@ -411,7 +412,7 @@ def _bot_for_ever(config: Any, timezone: str) -> pl.Expr:
 
 def _last_item_wins(rows: pl.LazyFrame) -> pl.LazyFrame:
     """Keep the last of a user's events with an item: what is kept depends on what comes later."""
-    return rows.sort("ts").unique(["user_id", "item_id", "event_type"], keep="last").sort(clean.EVENT_ORDER)
+    return rows.sort("ts").unique(["user_id", "item_id", "event_type"], keep="last").sort(EVENT_ORDER)
 
 
 LEAKS: dict[str, tuple[Any, str, Callable[..., Any]]] = {

@@ -115,7 +115,10 @@ def _judge_binary(
 ) -> Judged:
     test = TableInput.concat(_test_inputs(context, inputs, task))
     if test.n_rows == 0:
-        raise DataError("the test population is empty: no user was active before the test cutoff")
+        raise DataError(
+            "the test population is empty: no user was active before any test cutoff; "
+            "lengthen task.active_within, set split.test higher, or bring more data"
+        )
     rows = test.frame.select("user_id", "cutoff", "label")
     for prefix, (model, meta) in zip(("", "baseline_"), loaded, strict=True):
         scored = model.predict(test, 0).select("user_id", "cutoff", "score")
@@ -154,7 +157,8 @@ def _judge_ranking(
     truth = pl.concat([_truth(data) for data in tests])
     if truth.height == 0:
         raise DataError(
-            "no user of the test population has a true item in the test window, so nothing can be judged"
+            "no user of the test population has a true item in the test window, so nothing can be judged; "
+            "check task.event, lengthen task.horizon, or bring more data"
         )
     lists = [pl.concat([_lists(model, data, max(ks)) for data in tests]) for model in models]
     judged = [per_user(recommended, truth, ks) for recommended in lists]

@@ -1,6 +1,6 @@
 """What the evaluation page says, put together from the stages' artifacts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -136,10 +136,12 @@ def _binary_detail(judged: "Judged") -> BinaryDetail:
         negatives=negatives,
         n_rows=rows.height,
         n_positive=facts["n_positive"],
-        roc=[_curve(n, roc_curve(y, rows[c]), "false_positive_rate", "true_positive_rate") for n, c in sides],
-        precision_recall=[
-            _curve(n, precision_recall_curve(y, rows[c]), "recall", "precision") for n, c in sides
-        ],
+        roc=_curves(
+            {n: roc_curve(y, rows[c]) for n, c in sides}, "false_positive_rate", "true_positive_rate"
+        ),
+        precision_recall=_curves(
+            {n: precision_recall_curve(y, rows[c]) for n, c in sides}, "recall", "precision"
+        ),
         gains=[_gains_curve(name, table) for name, table in tables.items() if facts["n_positive"]],
         calibration=[
             CalibrationBin(b["mean_probability"], b["rate"], round(b["n"]))
@@ -153,8 +155,11 @@ def _binary_detail(judged: "Judged") -> BinaryDetail:
     )
 
 
-def _curve(name: str, table: pl.DataFrame, x: str, y: str) -> Curve:
-    return Curve(name, table[x].to_list(), table[y].to_list())
+def _curves(tables: Mapping[str, pl.DataFrame], x: str, y: str) -> list[Curve]:
+    """Return a curve per table; with one class only the tables are empty, and there is nothing to draw."""
+    return [
+        Curve(name, table[x].to_list(), table[y].to_list()) for name, table in tables.items() if table.height
+    ]
 
 
 def _gains_curve(name: str, table: pl.DataFrame) -> Curve:

@@ -135,7 +135,12 @@ class InputWriter:
         self._write(f"{folder}/users.parquet", users, MATRIX_USERS)
         self._write(f"{folder}/pairs.parquet", matrix.pairs(known, request.cutoff).collect(), PAIRS)
         if labels is not None:
-            true_items = labels.sort("user_id", "item_id").collect()
+            true_items = (
+                labels.join(population, on="user_id")
+                .sort("user_hash", "user_id", "item_id")
+                .select(*MATRIX_LABELS)
+                .collect()
+            )
             self._write(f"{folder}/labels.parquet", true_items, MATRIX_LABELS)
             self._count(f"{request.folder}.positives", true_items["user_id"].n_unique())
         self._count(f"{request.folder}.rows", int(users["is_asked"].sum()))

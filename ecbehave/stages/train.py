@@ -75,6 +75,8 @@ class _Training:
         kind = input_type(config, self.task.name, self.task.output, "model")
         train, valid = self._read(kind, "train"), self._read(kind, "validation")
         self.context.progress.say(f"train: {config.kind} on {len(train)} cutoffs")
+        if self.task.output == "binary":
+            _check_validation(TableInput.concat(valid))
         newest = [replace(valid[-1], labels=None)] if kind == "matrix" else []
         model = model_class(config.kind)(config).fit(train + newest, valid, self.options)
         until = features.windows_of(self.inputs, "validation")[-1].end
@@ -86,12 +88,6 @@ class _Training:
 
     def _calibrate(self, model: Model, later: TableInput) -> dict[str, Any]:
         """Learn probabilities and the threshold on the validation window."""
-        n_positive = int(later.label.sum())
-        if n_positive in (0, later.n_rows):
-            raise DataError(
-                f"the validation labels have one class only: {n_positive:,} of {later.n_rows:,} rows are 1; "
-                f"change task.horizon or task.active_within, or set split.validation higher"
-            )
         score = model.predict(later, 0)["score"].to_numpy()
         calibration = Calibration.fit(score, later.label)
         threshold = self.context.config.evaluate.threshold
@@ -119,6 +115,20 @@ class _Training:
         folder.mkdir()
         model.save(folder)
         save_json(folder / _META, meta)
+
+
+def _check_validation(later: TableInput) -> None:
+    n_positive = int(later.label.sum())
+    if later.n_rows == 0:
+        raise DataError(
+            "the validation population is empty: no user was active before any validation cutoff; "
+            "lengthen task.active_within, set split.validation higher, or bring more data"
+        )
+    if n_positive in (0, later.n_rows):
+        raise DataError(
+            f"the validation labels have one class only: {n_positive:,} of {later.n_rows:,} rows are 1; "
+            f"change task.horizon or task.active_within, or set split.validation higher"
+        )
 
 
 def load(context: Context, artifact: Artifact, part: str) -> tuple[Model, dict[str, Any]]:

@@ -31,10 +31,15 @@ def asking(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 @pytest.fixture(scope="session")
 def listing(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    """Preference by `shop_log`, and one user of an item that nobody else had; all stages done; not to be changed."""
-    odd = {"user": "odd", "item": "i99", "kind": "purchase", "price": 1.0, "quantity": 1, "order": "o"}
-    odd["time"] = "2024-04-28 10:00:00"
-    log = pl.concat([shop_log(), pl.DataFrame([odd], schema=shop_log(2, 20).schema)])
+    """Preference by `shop_log`, all stages done; not to be changed.
+
+    `odd` had an item that nobody else had, and `seeker` only searched.
+    """
+    rows = [("odd", "i99", "purchase"), ("seeker", None, "search")]
+    others = pl.DataFrame(rows, schema=["user", "item", "kind"], orient="row").with_columns(
+        time=pl.lit("2024-04-28 10:00:00")
+    )
+    log = pl.concat([shop_log(), others], how="diagonal")
     return _done(tmp_path_factory.mktemp("listing") / "shop", log, **PREFERENCE)
 
 
@@ -43,11 +48,9 @@ def copy_of(tmp_path: Path) -> Callable[..., Runs]:
     """Return a maker of copies: the same shop in a folder of its own, with some settings replaced."""
 
     def copy(runs: Runs, **settings: Any) -> Runs:
-        folder = tmp_path / "copy"
+        folder = tmp_path / f"copy-{len(list(tmp_path.iterdir()))}"
+        moved = Shop(folder)
         shutil.copytree(runs.shop.folder, folder, dirs_exist_ok=True)
-        moved = Shop.__new__(Shop)
-        moved.folder, moved.raw, moved.workspace = folder, folder / "raw", folder / "work"
-        moved.settings = runs.shop.settings | settings
         return Runs(moved, moved.config(**settings))
 
     return copy

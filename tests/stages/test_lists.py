@@ -1,6 +1,7 @@
 """Lists of k items for everybody: the model's first, then what is popular."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -136,8 +137,17 @@ def test_order_of_the_model_is_kept_where_scores_are_equal():
 
 
 def test_users_come_in_the_order_of_the_population_not_of_the_model():
-    found = complete({"u0009": "ab", "u0003": "ab", "u0005": "ab"}, 2, asked=[3, 5, 9])
-    assert list(lists(found)) == ["u0003", "u0005", "u0009"]
+    data = matrix(PAIRS[:3], N_USERS, ITEMS, asked=[3, 5, 9])
+    names = pl.Series("user_id", [f"u{N_USERS - user:04d}" for user in range(N_USERS)])
+    data = replace(data, users=data.users.with_columns(names))
+    found = complete_lists(Fixed({"u0006": "ab", "u0012": "ab"}), data, 2)
+    assert found.select("user_id", "item_id").rows() == [
+        ("u0012", "a"),
+        ("u0012", "b"),
+        ("u0010", "c"),
+        ("u0006", "a"),
+        ("u0006", "b"),
+    ]
 
 
 def test_nobody_is_asked():

@@ -39,7 +39,7 @@ class Rfm:
         """Fit the regression, slightly regularised."""
         del valid, options
         from sklearn.linear_model import LogisticRegression
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+        from threadpoolctl import threadpool_limits
 
         table = pooled(train)
         self.columns_ = _columns(table.features)
