@@ -4,9 +4,8 @@ Every rule looks at the row itself or at the user's past only: a row that comes 
 kept before it.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shutil import rmtree
@@ -20,6 +19,7 @@ from ecbehave.config import Clean, OutlierColumn
 from ecbehave.errors import ArtifactError, DataError
 from ecbehave.schema import EVENT_COLUMNS, EVENT_ORDER, EVENTS, ITEMS, QUARANTINE
 from ecbehave.stages import Context, ingest, upstream
+from ecbehave.stages.refused import Refused
 from ecbehave.tables import TableWriters, read_groups, write_table
 from ecbehave.windows import midnight
 
@@ -176,70 +176,27 @@ def check_sum(counts: Mapping[str, int]) -> None:
 
 
 @dataclass
-class _Refused:
-    """Counts refused rows by rule, with the first three of each as examples."""
-
-    paths: Mapping[str, str]
-    """Batch id to source file."""
-
-    def __post_init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.examples: dict[str, list[str]] = {}
-
-    def add(self, rows: pl.DataFrame) -> None:
-        for (rule,), group in rows.group_by("rule", maintain_order=True):
-            self.counts[str(rule)] += group.height
-            examples = self.examples.setdefault(str(rule), [])
-            shown = group.head(3 - len(examples)).select(
-                "batch", "row", pl.coalesce("unparsed", _what(str(rule)))
-            )
-            for batch, row, what in shown.rows():
-                examples.append(f"{Path(self.paths[batch]).name} row {row}{f' ({what})' if what else ''}")
-
-    def lines(self) -> list[str]:
-        return [
-            f"{rule}: {n:,} row{'s' * (n > 1)}, e.g. {', '.join(self.examples[rule])}"
-            for rule, n in self.counts.most_common()
-        ]
-
-
-def _what(rule: str) -> pl.Expr:
-    """Say what a refused row has, where the rule's name leaves that open."""
-    if rule != "impossible_time":
-        return pl.lit(None, pl.String)
-    minute = "%Y-%m-%d %H:%M UTC"
-    ts, received = (pl.col(c).dt.strftime(minute) for c in ("ts", "received_at"))
-    return pl.format("{}, received {}", ts, received)
-
-
-@dataclass
 class _Facts:
     """What later stages must know about the clean log."""
 
-    first_seen: dict[str, datetime]
-    start: datetime | None = None
-    end: datetime | None = None
-    received: datetime | None = None
+    spans: list[tuple[datetime, datetime, datetime]] = field(default_factory=list)
+    """Per bucket the first and the last event, and when its newest event came in."""
+    first_seen: dict[str, datetime] = field(default_factory=dict)
 
     def add(self, events: pl.DataFrame) -> None:
         if events.height == 0:
             return
-        low, high, received = events.select(
-            low=pl.col("ts").min(), high=pl.col("ts").max(), received=pl.col("received_at").max()
-        ).row(0)
-        self.start = min(low, self.start or low)
-        self.end = max(high, self.end or high)
-        self.received = max(received, self.received or received)
-        for name, first in events.group_by("event_type").agg(pl.col("ts").min()).rows():
-            self.first_seen[name] = min(first, self.first_seen.get(name, first))
+        first, last, received = pl.col("ts").min(), pl.col("ts").max(), pl.col("received_at").max()
+        self.spans += events.select(first=first, last=last, received=received).rows()
+        for name, seen in events.group_by("event_type").agg(first).rows():
+            self.first_seen[name] = min(seen, self.first_seen.get(name, seen))
 
     def to_info(self) -> dict[str, Any]:
-        if self.start is None or self.end is None or self.received is None:
-            raise DataError("no event is left after cleaning: the sources hold none, or all were refused")
+        first, last, received = zip(*self.spans, strict=True)
         return {
-            "start": self.start.isoformat(),
-            "end": self.end.isoformat(),
-            "received": self.received.isoformat(),
+            "start": min(first).isoformat(),
+            "end": max(last).isoformat(),
+            "received": max(received).isoformat(),
             "first_seen": {name: self.first_seen[name].isoformat() for name in sorted(self.first_seen)},
         }
 
@@ -267,8 +224,8 @@ class _Cleaning:
         self.clean, self.timezone = context.config.clean, context.config.dataset.timezone
         self.n_raw = sum(b["rows"] for b, _ in ingest.scan(raw, "events"))
         self.n_buckets = n_buckets(self.n_raw, context.memory_bytes)
-        self.refused = _Refused({b["id"]: b["path"] for b in raw.info["batches"]})
-        self.facts = _Facts({})
+        self.refused = Refused({b["id"]: b["path"] for b in raw.info["batches"]})
+        self.facts = _Facts()
 
     def build(self) -> Built:
         items = latest_items([rows for _, rows in ingest.scan(self.raw, "items")]).collect()
@@ -375,20 +332,23 @@ class _Cleaning:
 
     def _report(self, counts: Mapping[str, int]) -> None:
         n_refused, n_raw = counts["quarantined"], counts["raw"]
-        lines = self.refused.lines()
-        if n_raw and n_refused > self.clean.max_refused_share * n_raw:
+        if n_raw == 0:
+            files = ", ".join([b["path"] for b, _ in ingest.scan(self.raw, "events")][:3])
             raise DataError(
-                f"{n_refused:,} of {n_raw:,} rows are refused, more than clean.max_refused_share "
-                f"({self.clean.max_refused_share:g}):\n  "
-                + "\n  ".join(lines[:5])
-                + "\nCorrect the source or its "
-                "columns, time_format, timezone; or raise clean.max_refused_share and look into quarantine/"
+                f"the log has no event: no row follows the header in {files}; bring files with events"
             )
+        if n_refused > self.clean.max_refused_share * n_raw:
+            share = f"clean.max_refused_share ({self.clean.max_refused_share:g})"
+            raise DataError(
+                self.refused.complaint(f"{n_refused:,} of {n_raw:,} rows are refused, more than {share}")
+            )
+        if counts["clean"] == 0:
+            raise DataError(self.refused.complaint(f"no event is left: all {n_raw:,} rows are refused"))
         self.context.progress.say(
             f"clean: {counts['clean']:,} events kept of {n_raw:,}, {n_refused:,} refused, "
             f"{counts['duplicates']:,} exact duplicates"
         )
-        for line in lines:
+        for line in self.refused.lines():
             self.context.progress.say(f"  refused {line}")
 
 

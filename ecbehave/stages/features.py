@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from ecbehave.artifacts import Artifact, Built, Outcome, Spec
+from ecbehave.config import PurchaseTask, TaskConfig
 from ecbehave.errors import DataError
 from ecbehave.inputs import matrix, table
 from ecbehave.inputs.types import MatrixInput, TableInput
@@ -187,6 +188,7 @@ def run(context: Context) -> Outcome:
 
 def _build(context: Context, log: Artifact, folder: Path) -> Built:
     task, kinds = make_task(context.config.task), input_types(context)
+    _check_event(context.config.task, log)
     splits, end = splits_of(context, log)
     timezone = context.config.dataset.timezone
     requests = [
@@ -220,6 +222,17 @@ def _build(context: Context, log: Artifact, folder: Path) -> Built:
     for split, split_windows in splits.named().items():
         context.progress.say(f"features: {split} {describe(split_windows, timezone)}")
     return Built(writer.counts, info)
+
+
+def _check_event(task: TaskConfig, log: Artifact) -> None:
+    event = "purchase" if isinstance(task, PurchaseTask) else task.event
+    known = list(log.info["first_seen"])
+    if event not in ("any", *known):
+        listed = ", ".join(known[:10]) + (", ..." if len(known) > 10 else "")
+        raise DataError(
+            f"the log has no {event} event, which the task {task.kind} asks about; it has {listed}. Say which word of "
+            f"the shop means {event} in dataset.sources[].event_type.map"
+        )
 
 
 def _check_catalogue(folder: Path, kinds: Sequence[InputType]) -> None:

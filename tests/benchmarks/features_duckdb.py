@@ -86,7 +86,9 @@ def column(name: str) -> str:
 def query(request: dict[str, Any], features: list[str]) -> str:
     """Return the SQL of one cutoff."""
     starts = {s["name"]: s["start"] for s in request["spans"]}
-    before = [f"count(*) FILTER (ts >= '{s['before']}') AS count2_purchase_{s['name']}" for s in request["spans"]]
+    before = [
+        f"count(*) FILTER (ts >= '{s['before']}') AS count2_purchase_{s['name']}" for s in request["spans"]
+    ]
     return FEATURES.format(
         cutoff=request["cutoff"],
         since=request["since"],

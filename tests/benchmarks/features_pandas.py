@@ -24,13 +24,17 @@ def read_events(data: Path, timezone: str) -> pd.DataFrame:
     return events.sort_values("ts", ignore_index=True)
 
 
-def add_per_window(table: pd.DataFrame, rows: pd.DataFrame, measure: str, starts: dict[str, pd.Timestamp]) -> None:
+def add_per_window(
+    table: pd.DataFrame, rows: pd.DataFrame, measure: str, starts: dict[str, pd.Timestamp]
+) -> None:
     """Count rows per user and window; `rows` have the time of what is counted."""
     for window, start in starts.items():
         table[f"{measure}_purchase_{window}"] = rows.loc[rows["ts"] >= start, "user_id"].value_counts()
 
 
-def add_counts(table: pd.DataFrame, history: pd.DataFrame, request: dict[str, Any], cutoff: pd.Timestamp) -> None:
+def add_counts(
+    table: pd.DataFrame, history: pd.DataFrame, request: dict[str, Any], cutoff: pd.Timestamp
+) -> None:
     """Add counts, amounts, trends, recency and tenure."""
     add_per_window(table, history, "count", request["starts"])
     for window, start in request["starts"].items():
@@ -87,7 +91,9 @@ def features(events: pd.DataFrame, request: dict[str, Any], names: list[str]) ->
     add_counts(table, history, request | {"starts": starts}, cutoff)
     add_distinct(table, history, starts)
     add_orders(table, history, starts, cutoff)
-    zero = [n for n in names if n.split("_")[0] in ("count", "amount", "items", "categories", "days", "orders")]
+    zero = [
+        n for n in names if n.split("_")[0] in ("count", "amount", "items", "categories", "days", "orders")
+    ]
     table[zero] = table[zero].fillna(0)
     table = table[names].astype("float32")
     later = events.loc[(events["ts"] >= cutoff) & (events["ts"] < end), "user_id"].unique()

@@ -56,7 +56,14 @@ class Ecbehave:
     def run(self, command: str, config: str, *overrides: str) -> tuple[Measured, dict[str, Any]]:
         """Run `python -m ecbehave COMMAND --json` with a config of this folder; returns what it printed, too."""
         options = [option for override in overrides for option in ("--set", override)]
-        shown = ["ecbehave", command, "--json", "--config", f"tests/benchmarks/configs/{config}.yaml", *options]
+        shown = [
+            "ecbehave",
+            command,
+            "--json",
+            "--config",
+            f"tests/benchmarks/configs/{config}.yaml",
+            *options,
+        ]
         self.commands.append(shlex.join(shown))
         print(f"  {self.commands[-1]}", file=sys.stderr, flush=True)
         measured = measure([sys.executable, "-m", *shown, "--workspace", str(self.workspace)])

@@ -27,8 +27,12 @@ class Section:
             ran = ["```", *commands, "```"] if commands else []
             return "\n".join([f"### {self.title}", "", *table, "", *(f"- {a}" for a in about), "", *ran])
         widths = [max(len(row[i]) for row in [self.header, *self.rows]) for i in range(len(self.header))]
-        table = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)) for r in [self.header, *self.rows]]
-        return "\n".join([f"== {self.title}", *table, *(f"   {a}" for a in about), *(f"   $ {c}" for c in commands)])
+        table = [
+            "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)) for r in [self.header, *self.rows]
+        ]
+        return "\n".join(
+            [f"== {self.title}", *table, *(f"   {a}" for a in about), *(f"   $ {c}" for c in commands)]
+        )
 
 
 def _line(cells: Sequence[str]) -> str:

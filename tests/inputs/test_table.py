@@ -204,7 +204,7 @@ CASES = st.tuples(
 
 
 @given(case=CASES, seed=st.integers(0, 9))
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None, derandomize=True)
 def test_features_are_those_of_the_oracle_in_any_order_of_rows(
     case: tuple[list[Event], list[str], str], seed: int
 ) -> None:

@@ -26,6 +26,7 @@ from ecbehave.config import Clean, Outlier
 from ecbehave.errors import ArtifactError, DataError
 from ecbehave.schema import EVENT_ORDER, EVENTS, EVENTS_RAW
 from ecbehave.stages import clean
+from ecbehave.stages.refused import REMEDIES
 
 NEW_YORK = "America/New_York"
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
@@ -58,44 +59,44 @@ OVER_10 = math.nextafter(10, 11)
 BUY = {"event_type": "purchase"}
 
 
-@pytest.mark.parametrize(
-    ("outside", "inside", "expected"),
-    [
-        ({"unparsed": "row=u1"}, {}, "unreadable_row"),
-        ({"user_id": None}, {"user_id": "0"}, "missing_user"),
-        ({"ts": None, "unparsed": "ts=x"}, {}, "unparsable_time"),
-        ({"ts": None, "unparsed": "price=a; ts=x"}, {}, "unparsable_time"),
-        ({"ts": None}, {}, "missing_time"),
-        ({"ts": EARLIEST - INSTANT}, {"ts": EARLIEST}, "impossible_time"),
-        (
-            {"ts": NOON + timedelta(days=1) + INSTANT},
-            {"ts": NOON + timedelta(days=1)},
-            "impossible_time",
-        ),
-        ({"event_type": None}, {"event_type": "wishlist"}, "missing_event_type"),
-        ({"item_id": None}, {"item_id": None, "event_type": "search"}, "missing_item"),
-        ({"unparsed": "dwell_seconds=x"}, {}, "unparsable_value"),
-        ({"price": -0.01}, {"price": 0.0}, "negative_price"),
-        ({"amount": -0.01} | BUY, {"amount": 0.0} | BUY, "negative_price"),
-        ({"price": -1.0, "quantity": -1.0, "amount": 1.0} | BUY, {"quantity": -1.0} | BUY, "negative_price"),
-        ({"price": OVER_100}, {"price": 100.0}, "absurd_price"),
-        ({"amount": OVER_100}, {"amount": 100.0}, "absurd_price"),
-        (
-            {"amount": -OVER_100, "quantity": -1.0} | BUY,
-            {"amount": -100.0, "quantity": -1.0} | BUY,
-            "absurd_price",
-        ),
-        (
-            {"price": -OVER_100, "event_type": "return"},
-            {"price": -100.0, "event_type": "return"},
-            "absurd_price",
-        ),
-        ({"quantity": -1.0}, {"quantity": 0.0}, "negative_quantity"),
-        ({"quantity": -1.0, "event_type": "cart"}, {"quantity": -1.0} | BUY, "negative_quantity"),
-        ({"quantity": OVER_10}, {"quantity": 10.0}, "absurd_quantity"),
-        ({"quantity": -OVER_10} | BUY, {"quantity": -10.0} | BUY, "absurd_quantity"),
-    ],
-)
+CASES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    ({"unparsed": "row=u1"}, {}, "unreadable_row"),
+    ({"user_id": None}, {"user_id": "0"}, "missing_user"),
+    ({"ts": None, "unparsed": "ts=x"}, {}, "unparsable_time"),
+    ({"ts": None, "unparsed": "price=a; ts=x"}, {}, "unparsable_time"),
+    ({"ts": None}, {}, "missing_time"),
+    ({"ts": EARLIEST - INSTANT}, {"ts": EARLIEST}, "impossible_time"),
+    (
+        {"ts": NOON + timedelta(days=1) + INSTANT},
+        {"ts": NOON + timedelta(days=1)},
+        "impossible_time",
+    ),
+    ({"event_type": None}, {"event_type": "wishlist"}, "missing_event_type"),
+    ({"item_id": None}, {"item_id": None, "event_type": "search"}, "missing_item"),
+    ({"unparsed": "dwell_seconds=x"}, {}, "unparsable_value"),
+    ({"price": -0.01}, {"price": 0.0}, "negative_price"),
+    ({"amount": -0.01} | BUY, {"amount": 0.0} | BUY, "negative_price"),
+    ({"price": -1.0, "quantity": -1.0, "amount": 1.0} | BUY, {"quantity": -1.0} | BUY, "negative_price"),
+    ({"price": OVER_100}, {"price": 100.0}, "absurd_price"),
+    ({"amount": OVER_100}, {"amount": 100.0}, "absurd_price"),
+    (
+        {"amount": -OVER_100, "quantity": -1.0} | BUY,
+        {"amount": -100.0, "quantity": -1.0} | BUY,
+        "absurd_price",
+    ),
+    (
+        {"price": -OVER_100, "event_type": "return"},
+        {"price": -100.0, "event_type": "return"},
+        "absurd_price",
+    ),
+    ({"quantity": -1.0}, {"quantity": 0.0}, "negative_quantity"),
+    ({"quantity": -1.0, "event_type": "cart"}, {"quantity": -1.0} | BUY, "negative_quantity"),
+    ({"quantity": OVER_10}, {"quantity": 10.0}, "absurd_quantity"),
+    ({"quantity": -OVER_10} | BUY, {"quantity": -10.0} | BUY, "absurd_quantity"),
+]
+
+
+@pytest.mark.parametrize(("outside", "inside", "expected"), CASES)
 def test_each_rule_refuses_just_outside_and_not_just_inside(
     outside: dict[str, Any], inside: dict[str, Any], expected: str
 ) -> None:
@@ -561,21 +562,53 @@ def test_too_large_a_share_of_refused_rows_fails(desk: Desk) -> None:
         "2 of 4 rows are refused, more than clean.max_refused_share (0.49):\n"
         "  missing_user: 1 row, e.g. events.csv row 3\n"
         "  unparsable_time: 1 row, e.g. events.csv row 4 (ts=never)\n"
-        "Correct the source or its columns, time_format, timezone; or raise clean.max_refused_share and look into "
-        "quarantine/"
+        "Of missing_user: check dataset.sources[].columns.user_id. Or raise clean.max_refused_share, and look into "
+        "clean/quarantine/ of the workspace"
     )
 
 
-def test_no_event_left_is_an_error(desk: Desk) -> None:
+def test_only_the_most_frequent_rules_are_listed_and_one_remedy_is_given(desk: Desk) -> None:
+    one_each = [{"user": ""}, {"time": ""}, {"kind": ""}, {"item": ""}, {"price": "x"}, {"price": "-1"}]
+    desk.put(*one_each, *[{"time": "01.04.2024", "item": f"i{n}"} for n in range(4)], {})
+    with pytest.raises(DataError) as error:
+        desk.clean(max_refused_share=0.1)
+    lines = str(error.value).splitlines()
+    assert [line.split(":")[0].strip() for line in lines[1:-1]] == [
+        "unparsable_time", "missing_user", "missing_time", "missing_event_type", "missing_item",
+    ]  # fmt: skip
+    assert lines[1] == (
+        "  unparsable_time: 4 rows, e.g. events.csv row 7 (ts=01.04.2024), events.csv row 8 (ts=01.04.2024), "
+        "events.csv row 9 (ts=01.04.2024)"
+    )
+    assert lines[-1].startswith(
+        "Of unparsable_time: set dataset.sources[].time_format to a pattern in quotes, such as '%d.%m.%Y %H:%M'. Or "
+    )
+
+
+def test_every_rule_has_a_remedy() -> None:
+    of_users = {"bot_like", "outlier_price", "outlier_quantity", "outlier_amount"}
+    assert {rule for *_, rule in CASES} | of_users == set(REMEDIES)
+
+
+def test_a_log_without_rows_is_an_error(desk: Desk) -> None:
     desk.put()
     with pytest.raises(DataError) as error:
         desk.clean()
-    message = "no event is left after cleaning: the sources hold none, or all were refused"
-    assert str(error.value) == message
-    desk.put({"user": ""}, name="events-2.csv")
+    assert str(error.value) == (
+        f"the log has no event: no row follows the header in {desk.shop.raw}/events.csv; bring files with events"
+    )
+
+
+def test_a_log_with_no_row_left_is_an_error(desk: Desk) -> None:
+    desk.put({"user": ""}, {"user": "", "item": "i2"})
     with pytest.raises(DataError) as error:
         desk.clean()
-    assert str(error.value) == message
+    assert str(error.value) == (
+        "no event is left: all 2 rows are refused:\n"
+        "  missing_user: 2 rows, e.g. events.csv row 1, events.csv row 2\n"
+        "Of missing_user: check dataset.sources[].columns.user_id. Or raise clean.max_refused_share, and look into "
+        "clean/quarantine/ of the workspace"
+    )
 
 
 def test_facts_of_the_log_are_those_of_what_was_kept(desk: Desk) -> None:

@@ -400,9 +400,10 @@ def test_nobody_to_calibrate_on_or_to_judge(shop: Shop, split: str, week_before:
 
 
 def test_nobody_wants_anything(shop: Shop) -> None:
+    rated = churn_in(set()).head(1).with_columns(kind=pl.lit("rating"))
     runs = short(
         shop,
-        churn_in(set()),
+        pl.concat([churn_in(set()), rated]),
         task={"kind": "preference", "event": "rating", "active_within": "28d", "horizon": "7d"},
         split={"step": "7d", "train": 1},
         model={"kind": "personal_frequency"},
