@@ -49,6 +49,13 @@ def format_duration(value: timedelta) -> str:
     return f"{seconds // _UNITS[unit]}{unit}"
 
 
+def duration_in_words(value: timedelta) -> str:
+    """Write a duration for people, in the unit of the YAML: `28 days`."""
+    text = format_duration(value)
+    n, unit = int(text[:-1]), {"d": "day", "h": "hour", "m": "minute", "s": "second"}[text[-1]]
+    return f"{n} {unit}{'s' * (n != 1)}"
+
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),

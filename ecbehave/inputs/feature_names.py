@@ -3,50 +3,56 @@
 import math
 from dataclasses import dataclass
 
-ALL = "all"
+from ecbehave.config import duration_in_words, parse_duration
 
-#: Measure to (unit and formula, phrase). `{v}` is the value, `{e}` the event, `{w}` the window in words.
+ALL = "all"
+ANY = "any"
+
+#: Measure to (unit and formula, words). `{e}` is the event, `{es}` its plural, `{w}` the window in words.
 MEASURES: dict[str, tuple[str, str]] = {
-    "count": ("events", "{v} {e} events {w}"),
-    "amount": ("sum of amounts, in the shop's currency", "{e} amount of {v} {w}"),
-    "items": ("distinct items", "{v} distinct items ({e}) {w}"),
-    "categories": ("distinct categories", "{v} distinct categories ({e}) {w}"),
-    "days": ("distinct days of the shop's calendar with the event", "{e} on {v} days {w}"),
+    "count": ("events", "{es} {w}"),
+    "amount": ("sum of amounts, in the shop's currency", "amount of {es} {w}"),
+    "items": ("distinct items", "distinct items of {es} {w}"),
+    "categories": ("distinct categories", "distinct categories of {es} {w}"),
+    "days": ("distinct days of the shop's calendar with the event", "days with {es} {w}"),
     "trend": (
         "(n - n before) / (n + n before) against the window before; null without events",
-        "{e} trend of {v} {w}",
+        "trend of {es} {w} against the time before",
     ),
-    "recency_days": ("days since the last event; null without one", "last {e} {v} days ago"),
-    "tenure_days": ("days since the first event; null without one", "first {e} {v} days ago"),
+    "recency_days": ("days since the last event; null without one", "days since the last {e}"),
+    "tenure_days": ("days since the first event; null without one", "days since the first {e}"),
     "orders": (
         "orders: distinct order_id, or distinct times where there is none; each at the time of its first row",
-        "{v} orders {w}",
+        "orders {w}",
     ),
-    "basket_amount": ("amount per order; null without orders", "{v} per order {w}"),
+    "basket_amount": ("amount per order; null without orders", "amount per order {w}"),
     "interval_mean_days": (
         "mean days between orders; null under two orders",
-        "usual gap of {v} days between orders",
+        "usual days between orders",
     ),
     "interval_std_days": (
         "deviation of the days between orders; null under three orders",
-        "gaps vary by {v} days",
+        "deviation of the days between orders",
     ),
     "interval_max_days": (
         "longest gap between orders in days; null under two orders",
-        "longest gap of {v} days",
+        "most days between two orders",
     ),
-    "interval_last_days": ("last gap between orders in days; null under two orders", "last gap of {v} days"),
+    "interval_last_days": (
+        "last gap between orders in days; null under two orders",
+        "days between the last two orders",
+    ),
     "irregularity": (
         "deviation over mean of the gaps; null under three orders",
-        "gaps vary {v} times their mean",
+        "irregularity of the days between orders",
     ),
     "overdue": (
         "days since the last order over the mean gap; null under two orders",
-        "{v} times the usual gap since the last order",
+        "days since the last order over the usual gap",
     ),
     "repeat_share": (
         "1 - distinct items / events with an item; null without one",
-        "{v} of {e} events repeat an item {w}",
+        "share of {es} that repeat an item {w}",
     ),
 }
 
@@ -76,13 +82,19 @@ class FeatureName:
                 return cls(measure, event, window)
         raise ValueError(f"{text!r} is not <measure>_<event>_<window>")
 
+    def in_words(self) -> str:
+        """Name the feature for people: `days since the last purchase`."""
+        window = "so far" if self.window == ALL else f"in the last {_duration_in_words(self.window)}"
+        event, events = ("event", "events") if self.event == ANY else (self.event, f"{self.event} events")
+        return MEASURES[self.measure][1].format(e=event, es=events, w=window)
+
     def sentence(self, value: float) -> str:
-        """Say in words what the feature has as its value: `last purchase 41 days ago`."""
-        window = "so far" if self.window == ALL else f"in the last {self.window}"
-        if math.isnan(value):
-            meaning = MEASURES[self.measure][0].split(";")[0].split(":")[0]
-            return f"unknown {meaning} ({self.event})"
-        return MEASURES[self.measure][1].format(v=_short(value), e=self.event, w=window)
+        """Say in words what the feature has as its value: `days since the last purchase: 41`."""
+        return f"{self.in_words()}: {'unknown' if math.isnan(value) else _short(value)}"
+
+
+def _duration_in_words(window: str) -> str:
+    return duration_in_words(parse_duration(window))
 
 
 def _short(value: float) -> str:

@@ -9,10 +9,9 @@ from datetime import datetime
 
 import polars as pl
 
-from ecbehave.inputs.feature_names import ALL, FeatureName
+from ecbehave.inputs.feature_names import ALL, ANY, FeatureName
 from ecbehave.windows import Span, days_until
 
-ANY = "any"
 _UNITS_PER_CURRENCY = 10_000
 _USER = "user_id"
 _DISTINCT = {"items": "item_id", "categories": "category", "days": "day"}

@@ -214,6 +214,6 @@ def is_new(data: TableInput) -> pl.Series:
 
 
 def reason(feature: str, value: float, contribution: float) -> str:
-    """Say what a feature did to the score: `last purchase 41 days ago (raises the score)`."""
+    """Say what a feature did to the score: `days since the last purchase: 41 (raises the score)`."""
     direction = "raises" if contribution > 0 else "lowers"
     return f"{FeatureName.parse(feature).sentence(float(value))} ({direction} the score)"

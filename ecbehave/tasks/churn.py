@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import polars as pl
 
-from ecbehave.config import ChurnTask, format_duration
+from ecbehave.config import ChurnTask, duration_in_words
 from ecbehave.tasks.activity import in_words, of_type, users, with_label
 
 
@@ -33,13 +33,13 @@ class Churn:
     def population_in_words(self) -> str:
         """Who is asked."""
         event = in_words(self.config.event)
-        return f"every user with {event} in the {format_duration(self.active_within)} before the cutoff"
+        return f"every user with {event} in the {duration_in_words(self.active_within)} before the cutoff"
 
     @property
     def label_in_words(self) -> str:
         """What is true."""
         event = in_words(self.config.event).removeprefix("a ").removeprefix("an ").removeprefix("any ")
-        return f"churned (1): no {event} within {format_duration(self.horizon)} from the cutoff on; else stayed (0)"
+        return f"churned (1): no {event} within {duration_in_words(self.horizon)} from the cutoff on; else stayed (0)"
 
     def population(self, recent: pl.LazyFrame) -> pl.LazyFrame:
         """Return users with the event in the activity window."""

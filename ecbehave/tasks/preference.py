@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import polars as pl
 
-from ecbehave.config import PreferenceTask, format_duration
+from ecbehave.config import PreferenceTask, duration_in_words
 from ecbehave.tasks.activity import in_words, of_type, users
 
 
@@ -32,14 +32,14 @@ class Preference:
     @property
     def population_in_words(self) -> str:
         """Who is asked."""
-        return f"every user with any event in the {format_duration(self.active_within)} before the cutoff"
+        return f"every user with any event in the {duration_in_words(self.active_within)} before the cutoff"
 
     @property
     def label_in_words(self) -> str:
         """What is true."""
         event = in_words(self.config.event)
         return (
-            f"true items: those with {event} by the user within {format_duration(self.horizon)} from the cutoff on, "
+            f"true items: those with {event} by the user within {duration_in_words(self.horizon)} from the cutoff on, "
             f"out of the whole catalogue, repeats included; users without a true item are left out of the means"
         )
 

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 import polars as pl
 
-from ecbehave.config import PurchaseTask, format_duration
+from ecbehave.config import PurchaseTask, duration_in_words
 from ecbehave.tasks.activity import of_type, users, with_label
 
 
@@ -32,12 +32,12 @@ class Purchase:
     @property
     def population_in_words(self) -> str:
         """Who is asked."""
-        return f"every user with any event in the {format_duration(self.active_within)} before the cutoff"
+        return f"every user with any event in the {duration_in_words(self.active_within)} before the cutoff"
 
     @property
     def label_in_words(self) -> str:
         """What is true."""
-        return f"buys (1): at least one purchase within {format_duration(self.horizon)} from the cutoff on; else 0"
+        return f"buys (1): at least one purchase within {duration_in_words(self.horizon)} from the cutoff on; else 0"
 
     def population(self, recent: pl.LazyFrame) -> pl.LazyFrame:
         """Return users with any event in the activity window."""

@@ -119,7 +119,7 @@ def test_a_reason_quotes_the_users_own_value(asking: Runs) -> None:
         (pl.col("event_type") == "question") & (pl.col("ts") >= END - timedelta(days=7))
     )
     counts = dict(recent.group_by("user_id").len().rows())
-    phrase = r"^([0-9]+) question events in the last 7d \((raises|lowers) the score\)$"
+    phrase = r"^question events in the last 7 days: ([0-9]+) \((raises|lowers) the score\)$"
     reasons = scores(asking, LATEST).unpivot(index="user_id", on=["reason_1", "reason_2", "reason_3"])
     quoted = reasons.filter(pl.col("value").str.contains(phrase))
     assert quoted.height > 40
@@ -157,9 +157,9 @@ def test_a_kind_that_cannot_explain_gives_no_reasons(asking: Runs, copy_of: Copy
 @pytest.mark.parametrize(
     ("value", "contribution", "expected"),
     [
-        (41.0, 0.5, "last purchase 41 days ago (raises the score)"),
-        (41.0, -0.5, "last purchase 41 days ago (lowers the score)"),
-        (float("nan"), -0.5, "unknown days since the last event (purchase) (lowers the score)"),
+        (41.0, 0.5, "days since the last purchase: 41 (raises the score)"),
+        (41.0, -0.5, "days since the last purchase: 41 (lowers the score)"),
+        (float("nan"), -0.5, "days since the last purchase: unknown (lowers the score)"),
     ],
 )
 def test_a_reason_in_words(value: float, contribution: float, expected: str) -> None:

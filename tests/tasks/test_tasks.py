@@ -168,36 +168,36 @@ def test_tasks_declare_themselves() -> None:
     [
         (
             CHURN,
-            "every user with a purchase in the 10d before the cutoff",
-            "churned (1): no purchase within 7d from the cutoff on; else stayed (0)",
+            "every user with a purchase in the 10 days before the cutoff",
+            "churned (1): no purchase within 7 days from the cutoff on; else stayed (0)",
         ),
         (
             CHURN_ANY,
-            "every user with any event in the 10d before the cutoff",
-            "churned (1): no event within 7d from the cutoff on; else stayed (0)",
+            "every user with any event in the 10 days before the cutoff",
+            "churned (1): no event within 7 days from the cutoff on; else stayed (0)",
         ),
         (
             make_task(
                 ChurnTask(kind="churn", event="answer", active_within=timedelta(hours=12), horizon=DAY)
             ),
-            "every user with an answer in the 12h before the cutoff",
-            "churned (1): no answer within 1d from the cutoff on; else stayed (0)",
+            "every user with an answer in the 12 hours before the cutoff",
+            "churned (1): no answer within 1 day from the cutoff on; else stayed (0)",
         ),
         (
             PURCHASE,
-            "every user with any event in the 10d before the cutoff",
-            "buys (1): at least one purchase within 7d from the cutoff on; else 0",
+            "every user with any event in the 10 days before the cutoff",
+            "buys (1): at least one purchase within 7 days from the cutoff on; else 0",
         ),
         (
             PREFERENCE,
-            "every user with any event in the 10d before the cutoff",
-            "true items: those with a purchase by the user within 7d from the cutoff on, out of the whole "
+            "every user with any event in the 10 days before the cutoff",
+            "true items: those with a purchase by the user within 7 days from the cutoff on, out of the whole "
             "catalogue, repeats included; users without a true item are left out of the means",
         ),
         (
             PREFERENCE_ANY,
-            "every user with any event in the 10d before the cutoff",
-            "true items: those with any event by the user within 7d from the cutoff on, out of the whole "
+            "every user with any event in the 10 days before the cutoff",
+            "true items: those with any event by the user within 7 days from the cutoff on, out of the whole "
             "catalogue, repeats included; users without a true item are left out of the means",
         ),
     ],
