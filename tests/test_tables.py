@@ -113,8 +113,10 @@ def test_another_dtype_is_an_error(tmp_path: Path) -> None:
 
 
 def test_an_error_closes_all_writers(tmp_path: Path) -> None:
+    alive = TableWriters(tmp_path, row_group=10)  # else the end of its life would close the files
+
     def fail() -> None:
-        with TableWriters(tmp_path, row_group=10) as writers:
+        with alive as writers:
             writers.open("a/1.parquet", SCHEMA).write(rows(12))
             writers.open("a/2.parquet", SCHEMA).write(rows(3))
             raise ValueError("in between")

@@ -21,7 +21,7 @@ from ecbehave.schema import EVENT_COLUMNS, EVENT_ORDER, EVENTS, ITEMS, QUARANTIN
 from ecbehave.stages import Context, ingest, upstream
 from ecbehave.stages.refused import Refused
 from ecbehave.tables import TableWriters, read_groups, write_table
-from ecbehave.windows import midnight
+from ecbehave.windows import log_end, midnight
 
 NAME = "clean"
 VERSION = 1
@@ -201,11 +201,15 @@ class _Facts:
         }
 
 
+def settings(context: Context) -> dict[str, Any]:
+    """Return the part of the config that the stage reads."""
+    return {"clean": context.public["clean"], "dataset": {"timezone": context.config.dataset.timezone}}
+
+
 def spec(context: Context) -> Spec:
     """Return what the clean log is made from."""
     raw = upstream(context, "ingest", ingest.NAME, ingest.spec)
-    config = {"clean": context.public["clean"], "dataset": {"timezone": context.config.dataset.timezone}}
-    return Spec("clean", VERSION, config, {ingest.NAME: raw.fingerprint})
+    return Spec("clean", VERSION, settings(context), {ingest.NAME: raw.fingerprint})
 
 
 def run(context: Context) -> Outcome:
@@ -360,3 +364,8 @@ def bucket_files(artifact: Artifact) -> list[Path]:
 def instant(text: str) -> datetime:
     """Read an instant of the manifest."""
     return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def end_of(artifact: Artifact, timezone: str) -> datetime:
+    """Return the end (exclusive) of the log's last complete day."""
+    return log_end(instant(artifact.info["end"]), instant(artifact.info["received"]), timezone)

@@ -26,7 +26,6 @@ from ecbehave.windows import (
     future,
     history,
     label,
-    log_end,
     make_splits,
     shift,
     spans,
@@ -54,13 +53,17 @@ def input_types(context: Context) -> list[InputType]:
     return sorted({input_type(model, task.name, task.output, key) for model, key in pairs})
 
 
+def settings(context: Context) -> dict[str, Any]:
+    """Return the part of the config that the stage reads."""
+    config = {key: context.public[key] for key in ("task", "split", "features")}
+    config["dataset"] = {"timezone": context.config.dataset.timezone}
+    return config | {"inputs": input_types(context)}
+
+
 def spec(context: Context) -> Spec:
     """Return what the inputs are made from."""
     log = upstream(context, "clean", clean.NAME, clean.spec)
-    public = context.public
-    config = {key: public[key] for key in ("task", "split", "features")}
-    config["dataset"] = {"timezone": context.config.dataset.timezone}
-    return Spec("features", VERSION, config | {"inputs": input_types(context)}, {clean.NAME: log.fingerprint})
+    return Spec("features", VERSION, settings(context), {clean.NAME: log.fingerprint})
 
 
 @dataclass(frozen=True)
@@ -166,9 +169,7 @@ def splits_of(context: Context, log: Artifact) -> tuple[Splits, datetime]:
         DataError: the log is too short for them.
     """
     task, timezone = make_task(context.config.task), context.config.dataset.timezone
-    info = log.info
-    end = log_end(clean.instant(info["end"]), clean.instant(info["received"]), timezone)
-    start = clean.instant(info["start"])
+    start, end = clean.instant(log.info["start"]), clean.end_of(log, timezone)
     split = context.config.split
     return make_splits(start, end, split, task.horizon, task.active_within, timezone), end
 

@@ -213,6 +213,12 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
+def settings(context: Context) -> dict[str, Any]:
+    """Return the part of the config that the stage reads."""
+    timezone = context.config.dataset.timezone
+    return {"dataset": {"sources": [settings_of(s, timezone) for s in context.public["dataset"]["sources"]]}}
+
+
 def spec(context: Context, batches: Sequence[Batch] | None = None) -> Spec:
     """Return what the batches are made from; without `batches`, those that are published."""
     if batches is None:
@@ -221,9 +227,7 @@ def spec(context: Context, batches: Sequence[Batch] | None = None) -> Spec:
     else:
         stored = [_jsonable(b) for b in batches]
     content = sorted([b["table"], b["settings"], b["sha256"], b["received_at"]] for b in stored)
-    timezone = context.config.dataset.timezone
-    sources = [settings_of(s, timezone) for s in context.public["dataset"]["sources"]]
-    return Spec("ingest", VERSION, {"dataset": {"sources": sources}}, {"files": _hash(content)})
+    return Spec("ingest", VERSION, settings(context), {"files": _hash(content)})
 
 
 def _jsonable(batch: Batch) -> dict[str, Any]:

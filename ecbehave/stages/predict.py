@@ -43,45 +43,35 @@ class When:
     """The model that may answer: it has learned from nothing at or after the cutoff."""
 
 
-def when(context: Context, inputs: Artifact, model: Artifact) -> When:
+def when(context: Context, log: Artifact, model: Artifact) -> When:
     """Return the cutoff, and the model that has not seen beyond it.
 
     Raises:
         DataError: the log does not reach the day, or every model has learned from later days.
     """
     config, timezone = context.config, context.config.dataset.timezone
-    end = clean.instant(inputs.info["end"])
-    latest = last_day(end, timezone)
+    latest = last_day(clean.end_of(log, timezone), timezone)
     as_of = latest if config.predict.as_of == "latest" else config.predict.as_of
     if as_of > latest:
         raise DataError(
             f"predict.as_of is {as_of}, but the log's last complete day is {latest}; bring newer data first"
         )
     cutoff = midnight(as_of + _DAY, timezone)
-    knows_until = clean.instant(model.info["fitted"]["knows_until"])
-    if config.predict.refit and cutoff >= end:
-        part = train.REFIT
-    elif cutoff >= knows_until:
-        part = train.FITTED
-    else:
-        first = last_day(knows_until, timezone)
+    parts = [part for part in (train.REFIT, train.FITTED) if part in model.info]
+    knows_until = {part: clean.instant(model.info[part]["knows_until"]) for part in parts}
+    allowed = [part for part in parts if cutoff >= knows_until[part]]
+    if not allowed:
+        first = last_day(knows_until[train.FITTED], timezone)
         raise DataError(
             f"predict.as_of is {as_of}, but the model has learned from days up to {first}: its scores would look "
             f"into their own future. Take {first} or later, or train on a log that ends on {as_of}"
         )
     horizon_end = last_day(shift(cutoff, make_task(config.task).horizon, timezone), timezone)
-    return When(as_of, cutoff, horizon_end, part)
+    return When(as_of, cutoff, horizon_end, allowed[0])
 
 
-def _artifacts(context: Context) -> tuple[Artifact, Artifact, Artifact]:
-    model = upstream(context, "train", train.name(context), train.spec)
-    inputs = upstream(context, "features", features.name(context), features.spec)
-    return model, inputs, upstream(context, "clean", clean.NAME, clean.spec)
-
-
-def spec(context: Context, asked: When) -> Spec:
+def spec(context: Context, model: Artifact, log: Artifact, asked: When) -> Spec:
     """Return what the scores are made from."""
-    model, _, log = _artifacts(context)
     config = {"predict": {**context.public["predict"], "as_of": asked.as_of.isoformat()}}
     return Spec(
         "predict", VERSION, config, {train.name(context): model.fingerprint, clean.NAME: log.fingerprint}
@@ -89,14 +79,15 @@ def spec(context: Context, asked: When) -> Spec:
 
 
 def run(context: Context) -> Outcome:
-    """Score everybody who is asked."""
-    model, inputs, log = _artifacts(context)
-    asked = when(context, inputs, model)
+    """Score everybody who is asked, with the model there is: the log may have grown since it was trained."""
+    log = upstream(context, "clean", clean.NAME, clean.spec)
+    model = train.trained(context)
+    asked = when(context, log, model)
     name = f"{context.config.name}/predictions/as_of={asked.as_of}"
     return context.workspace.produce(
         name,
-        spec(context, asked),
-        lambda folder: _Scoring(context, model, inputs, log, asked, folder).build(),
+        spec(context, model, log, asked),
+        lambda folder: _Scoring(context, model, log, asked, folder).build(),
         force=context.force,
     )
 
@@ -105,9 +96,9 @@ class _Scoring:
     """One run of the stage: inputs bucket by bucket, then scores row group by row group."""
 
     def __init__(
-        self, context: Context, artifact: Artifact, inputs: Artifact, log: Artifact, asked: When, folder: Path
+        self, context: Context, artifact: Artifact, log: Artifact, asked: When, folder: Path
     ) -> None:
-        self.context, self.inputs, self.log = context, inputs, log
+        self.context, self.log, self.info = context, log, artifact.info
         self.asked, self.folder = asked, folder
         self.config, self.task = context.config.predict, make_task(context.config.task)
         self.kind = input_type(context.config.model, self.task.name, self.task.output, "model")
@@ -137,7 +128,7 @@ class _Scoring:
             TableWriters(self.folder / _INPUT) as writers,
             self.context.progress.track("predict", len(files)) as step,
         ):
-            writer = features.InputWriter(self.context, self.task, self.inputs.info["event_types"], writers)
+            writer = features.InputWriter(self.context, self.task, self.info["event_types"], writers)
             for file in files:
                 writer.add(self.kind, request, pl.read_parquet(file).lazy())
                 step(1)
@@ -145,7 +136,7 @@ class _Scoring:
     def _score_binary(self) -> dict[str, int]:
         """Score in a first pass; deciles and the rows to explain need all scores, so they come in a second."""
         stored = self.folder / _INPUT / "table" / "asked.parquet"
-        names = tuple(self.inputs.info["features"])
+        names = tuple(self.info["features"])
         groups = (TableInput(rows, names) for rows in read_groups(stored))
         score = np.concatenate([np.empty(0), *(self.model.predict(g, 0)["score"].to_numpy() for g in groups)])
         order = np.argsort(-score, kind="stable")

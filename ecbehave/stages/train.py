@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from ecbehave.artifacts import Artifact, Built, Outcome, Spec
+from ecbehave.artifacts import Artifact, Built, Outcome, Spec, changed_keys
 from ecbehave.config import ModelConfig
-from ecbehave.errors import DataError
+from ecbehave.errors import ArtifactError, DataError
 from ecbehave.inputs.types import TableInput
 from ecbehave.metrics.classification import best_f1_threshold
 from ecbehave.models import input_type, model_class
 from ecbehave.models.calibration import Calibration
 from ecbehave.models.protocol import Explains, InputType, Model, Options
 from ecbehave.models.storage import check_folder, load_json, save_json
-from ecbehave.stages import Context, clean, features, upstream
+from ecbehave.stages import Context, clean, features, ingest, upstream
 from ecbehave.tasks import make_task
 
 VERSION = 1
@@ -24,20 +24,28 @@ VERSION = 1
 FITTED, BASELINE, REFIT = "fitted", "baseline", "refit"
 _META = "meta.json"
 
+#: Stages before this one; their settings must be the same when the model scores.
+MADE_WITH = (ingest, clean, features)
+
 
 def name(context: Context) -> str:
     """Return the artifact's name."""
     return f"{context.config.name}/model"
 
 
-def spec(context: Context) -> Spec:
-    """Return what the model is made from."""
-    inputs = upstream(context, "features", features.name(context), features.spec)
+def settings(context: Context) -> dict[str, Any]:
+    """Return the part of the config that the stage reads."""
     public = context.public
     config = {key: public[key] for key in ("model", "baseline", "seed")}
     config["predict"] = {"refit": public["predict"]["refit"]}
     config["evaluate"] = {"threshold": public["evaluate"]["threshold"]}
-    return Spec("train", VERSION, config, {features.name(context): inputs.fingerprint})
+    return config
+
+
+def spec(context: Context) -> Spec:
+    """Return what the model is made from."""
+    inputs = upstream(context, "features", features.name(context), features.spec)
+    return Spec("train", VERSION, settings(context), {features.name(context): inputs.fingerprint})
 
 
 def run(context: Context) -> Outcome:
@@ -61,14 +69,22 @@ class _Training:
 
     def build(self) -> Built:
         config = self.context.config
-        model, meta = self._fit(config.model, FITTED)
-        self._fit(config.baseline, BASELINE)
-        if config.predict.refit:
-            self.context.progress.say(f"train: {config.model.kind} once more, on the later windows too")
-            self._refit(model, meta)
-        info: dict[str, Any] = {"kind": config.model.kind, "baseline": config.baseline.kind, "fitted": meta}
-        if isinstance(model, Explains):
-            info["importance"] = dict(model.importance())
+        with self.context.progress.track("train", 2 + config.predict.refit) as advance:
+            model, meta = self._fit(config.model, FITTED)
+            advance(1)
+            self._fit(config.baseline, BASELINE)
+            advance(1)
+            info: dict[str, Any] = {"kind": config.model.kind, "baseline": config.baseline.kind, FITTED: meta}
+            if isinstance(model, Explains):
+                info["importance"] = dict(model.importance())
+            if config.predict.refit:
+                self.context.progress.say(f"train: {config.model.kind} once more, on the later windows too")
+                info[REFIT] = self._refit(model, meta)
+                advance(1)
+        info |= {key: self.inputs.info[key] for key in ("event_types", "features")}
+        info["made_with"] = {
+            stage.__name__.split(".")[-1]: stage.settings(self.context) for stage in MADE_WITH
+        }
         return Built({}, info, seed=config.seed)
 
     def _fit(self, config: ModelConfig, part: str) -> tuple[Model, dict[str, Any]]:
@@ -95,7 +111,7 @@ class _Training:
             threshold = best_f1_threshold(later.label, calibration.apply(score))
         return {"calibration": calibration.to_dict(), "threshold": float(threshold)}
 
-    def _refit(self, model: Model, meta: dict[str, Any]) -> None:
+    def _refit(self, model: Model, meta: dict[str, Any]) -> dict[str, Any]:
         """Fit with the settings that the first fit chose; its calibration is kept."""
         kind = input_type(self.context.config.model, self.task.name, self.task.output, "model")
         everything = [part for split in ("train", "validation", "test") for part in self._read(kind, split)]
@@ -105,7 +121,9 @@ class _Training:
                 features.read_input(self.inputs.path, kind, features.NEWEST, clean.instant(until), ())
             )
         model.fit(everything, [], self.options)
-        self._save(model, REFIT, meta | {"knows_until": until})
+        refit = meta | {"knows_until": until}
+        self._save(model, REFIT, refit)
+        return refit
 
     def _read(self, kind: InputType, split: str) -> list[Any]:
         return features.read_inputs(self.inputs, kind, split, self.context.config.dataset.timezone)
@@ -147,3 +165,25 @@ def load(context: Context, artifact: Artifact, part: str) -> tuple[Model, dict[s
 def probabilities(meta: dict[str, Any], score: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
     """Return calibrated probabilities [N] of scores [N]."""
     return Calibration.from_dict(meta["calibration"]).apply(score)
+
+
+def trained(context: Context) -> Artifact:
+    """Return the model, which may know an older state of the log, but was made with the settings of the config.
+
+    Raises:
+        ArtifactError: there is no model yet, or it was made with other settings.
+    """
+    remedy = f"run: ecbehave run --config {context.config_file}"
+    artifact = context.workspace.read(name(context))
+    if artifact is None:
+        raise ArtifactError(f"{context.workspace.root / name(context)} does not exist yet; {remedy}")
+    keys = changed_keys(artifact.manifest["config"], settings(context))
+    for stage in MADE_WITH:
+        made_with = artifact.info["made_with"][stage.__name__.split(".")[-1]]
+        keys += changed_keys(made_with, stage.settings(context))
+    if keys:
+        raise ArtifactError(
+            f"{artifact.path} was trained with other settings: {', '.join(keys[:5])}; train again, or take them back. "
+            f"To train, {remedy}"
+        )
+    return artifact

@@ -16,12 +16,16 @@ from ecbehave.metrics.bootstrap import Comparison, compare_binary, compare_ranki
 from ecbehave.metrics.ranking import per_user
 
 COMPLETE_JOURNEY = "Complete Journey, all of it: 1,469,307 rows, 2,469 households; seed 0"
-RETAILROCKET = "Retailrocket, buyers only: 97,381 events, 2,174 visitors, 30,113 items; seed 0"
-HEADER = ["question", "test cutoffs", "metric", "ours", "", "other", "", "ours - other"]
+RETAILROCKET = (
+    "Retailrocket, buyers only: 97,381 events, 2,174 visitors, 30,113 items; each visitor's last purchase "
+    "is missing from it; seed 0"
+)
+HEADER = ["question", "test cutoffs", "n", "metric", "ours", "", "other", "", "ours - other"]
 KEYS = ["user_id", "cutoff"]
 METRICS = {"binary": ("auroc", "log_loss"), "ranking": ("ndcg@10", "recall@10")}
 N_RESAMPLES = 1_000
 NOTES = (
+    "n: rows of the test windows; for preference, users with a true item",
     "in brackets: 95 % interval over 1,000 paired resamples of users, as in evaluation/metrics.json",
     "LightGBM default: LGBMClassifier() fitted on our train table, scored on our test table",
     "implicit: nearest neighbours with default parameters on our matrix of the test cutoff, repeats allowed",
@@ -41,7 +45,8 @@ class Judge:
         self.ecbehave.run("run", self.config, *overrides)
         metrics = self._json("evaluation/metrics.json")
         compared = {part: metrics[key] for part, key in _PARTS.items()}
-        self._add(compared, metrics["model"], metrics["baseline"], str(len(metrics["per_cutoff"])))
+        cutoffs = str(len(metrics["per_cutoff"]))
+        self._add(compared, metrics["model"], metrics["baseline"], cutoffs, metrics["n_rows"])
 
     def per_cutoff(self) -> None:
         """Compare with the baseline on each test cutoff by itself."""
@@ -75,13 +80,15 @@ class Judge:
         else:
             columns = [*KEYS, *METRICS["ranking"]]
             compared = compare_ranking(mine.select(columns), other.select(columns), N_RESAMPLES, rng)
-        self._add(compared, metrics["model"], name, cutoffs)
+        self._add(compared, metrics["model"], name, cutoffs, mine.height)
 
-    def _add(self, compared: Comparison | dict[str, Any], mine: str, other: str, cutoffs: str) -> None:
+    def _add(
+        self, compared: Comparison | dict[str, Any], mine: str, other: str, cutoffs: str, n: int
+    ) -> None:
         for metric in METRICS["binary" if "auroc" in compared["model"] else "ranking"]:
-            values = [compared[part][metric] for part in _PARTS]
-            cells = [mine, interval(values[0]), other, interval(values[1]), interval(values[2], "+")]
-            self.rows.append([self.question, cutoffs, metric, *cells])
+            ours, theirs, difference = (compared[part][metric] for part in _PARTS)
+            cells = [mine, interval(ours), other, interval(theirs), interval(difference, "+")]
+            self.rows.append([self.question, cutoffs, f"{n:,}", metric, *cells])
 
     @property
     def inputs(self) -> Artifact:

@@ -1,5 +1,6 @@
 """Other people's models on the very inputs that ours read: LightGBM out of the box, and implicit's item-item lists."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,7 +61,9 @@ def _lists(kind: str, data: MatrixInput, event_weights: Mapping[str, float]) -> 
     type_weight = pairs["event_type"].replace_strict(event_weights, return_dtype=pl.Float64)
     matrix = csr_matrix(data.csr(pairs, (type_weight * pairs["n_events"]).to_numpy()))
     model = BM25Recommender() if kind == "BM25" else CosineRecommender()
-    model.fit(matrix, show_progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # implicit warns of a conversion that it makes itself
+        model.fit(matrix, show_progress=False)
     items, scores = model.recommend(data.asked, matrix[data.asked], N=K, filter_already_liked_items=False)
     n_users, n_items = items.shape
     listed = pl.DataFrame(
