@@ -1,7 +1,7 @@
 """A table of results with the facts that make it repeatable, as plain text or Markdown."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -16,7 +16,7 @@ class Section:
     """The data that was used."""
     commands: Sequence[str] = ()
     """What was run; each command once."""
-    notes: Sequence[str] = field(default=())
+    notes: Sequence[str] = ()
 
     def text(self, *, markdown: bool) -> str:
         """Return the section, to be printed."""
@@ -26,13 +26,11 @@ class Section:
             table = [_line(self.header), _line(["---"] * len(self.header)), *map(_line, self.rows)]
             ran = ["```", *commands, "```"] if commands else []
             return "\n".join([f"### {self.title}", "", *table, "", *(f"- {a}" for a in about), "", *ran])
-        widths = [max(len(row[i]) for row in [self.header, *self.rows]) for i in range(len(self.header))]
-        table = [
-            "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)) for r in [self.header, *self.rows]
-        ]
-        return "\n".join(
-            [f"== {self.title}", *table, *(f"   {a}" for a in about), *(f"   $ {c}" for c in commands)]
-        )
+        grid = [self.header, *self.rows]
+        widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in grid]
+        lines += [f"   {a}" for a in about] + [f"   $ {c}" for c in commands]
+        return "\n".join([f"== {self.title}", *lines])
 
 
 def _line(cells: Sequence[str]) -> str:
