@@ -21,7 +21,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
-demo: setup ## churn, purchase and preference on a year of real grocery baskets
+demo: setup ## churn, purchase and preference on a year of grocery baskets
 	@for task in churn purchase preference; do \
 		echo; echo "== $$task: ecbehave run --config configs/$$task.yaml"; \
 		$(BIN)/ecbehave run --config configs/$$task.yaml || exit $$?; \

@@ -164,7 +164,7 @@ class Workspace:
         is_announced = False
         while True:
             with disk_errors(self.root):
-                self.root.mkdir(parents=True, exist_ok=True)
+                self._make_root()
                 handle = FileIO(self._lock_file, "a+")
             if self._is_taken(handle):
                 handle.truncate(0)
@@ -180,6 +180,14 @@ class Workspace:
                 say(f"workspace is in use by {holder}; waiting up to {wait_seconds:.0f} s")
                 is_announced = True
             time.sleep(0.1)
+
+    def _make_root(self) -> None:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:
+            raise ArtifactError(
+                f"workspace {self.root} cannot be made there; set another workspace"
+            ) from error
 
     def _is_taken(self, handle: FileIO) -> bool:
         try:
@@ -318,9 +326,16 @@ def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any], prefix: st
 
 
 def peak_memory_bytes() -> int:
-    """Return the largest resident size of this process so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    """Return the largest resident size of this process so far.
+
+    On Linux read from /proc, since `ru_maxrss` counts the memory of the process that started this one.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(peak.split()[1]) * 1024
+    peak_size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_size if sys.platform == "darwin" else peak_size * 1024
 
 
 @contextmanager

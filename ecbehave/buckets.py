@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 #: Rows of a bucket at most, however much memory there is: more brings no speed.
-_MOST_ROWS = 1_000_000
+_MOST_ROWS = 500_000
 _FEWEST_ROWS = 20_000
 #: Measured resident bytes per event while a bucket is cleaned or its features are made, with a margin.
 _BYTES_PER_ROW = 800

@@ -9,17 +9,18 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from ecbehave.errors import ConfigError, EcbehaveError, InterruptedRunError
+from ecbehave.errors import ConfigError, EcbehaveError, GateError, InterruptedRunError
 
 if TYPE_CHECKING:
     from ecbehave.artifacts import Outcome
     from ecbehave.config import Config
     from ecbehave.config_file import Loaded
     from ecbehave.progress import Progress
+    from ecbehave.stages import Context
 
 STAGES = ("ingest", "clean", "features", "train", "evaluate", "predict")
 
@@ -109,8 +110,8 @@ def _run(
     log_format: Literal["text", "json"],
     wait: str,
 ) -> None:
-    # Polars reads the number of threads once, when it is imported: here, by everything below.
-    os.environ["POLARS_MAX_THREADS"] = str(threads)
+    # Polars and OpenMP read the number of threads once, when they are loaded: here, by everything below.
+    os.environ["POLARS_MAX_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(threads)
     memory_bytes, wait_seconds = _size(memory), _seconds(wait)
 
     from ecbehave.artifacts import Workspace
@@ -131,18 +132,30 @@ def _run(
         force=force,
     )
     input_types(context)
-    results = []
+    results, gate = [], None
     try:
         with context.workspace.lock(f"ecbehave {command}", wait_seconds, progress.say):
             for stage in STAGES if command == "run" else (command,):
                 started = time.monotonic()
-                outcome = _stage(stage)(context)
+                outcome, gate = _through_gate(_stage(stage), context)
                 results.append(_result(stage, outcome, time.monotonic() - started))
+                if gate:
+                    break
     except KeyboardInterrupt:
         raise InterruptedRunError(
             "interrupted; nothing half-done was published. Run again to go on"
         ) from None
     _print(command, results, as_json=json_output)
+    if gate:
+        raise gate
+
+
+def _through_gate(stage: Any, context: "Context") -> "tuple[Outcome, GateError | None]":
+    """Run a stage; a model that a quality gate stops has been evaluated all the same."""
+    try:
+        return stage(context), None
+    except GateError as gate:
+        return cast("Outcome", gate.outcome), gate
 
 
 def _load(config: Path, overrides: list[str] | None, workspace: str | None) -> "Loaded[Config]":

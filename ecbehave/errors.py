@@ -30,6 +30,11 @@ class GateError(EcbehaveError):
 
     exit_code = 5
 
+    def __init__(self, message: str, outcome: object) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+        """What was published all the same."""
+
 
 class InterruptedRunError(EcbehaveError):
     """The user has stopped the run (Ctrl-C)."""

@@ -154,7 +154,8 @@ def _too_short(
     n_windows = {"train": split.train, "validation": split.validation, "test": split.test}
     needed = lead + sum((horizon + (n - 1) * split.step for n in n_windows.values()), timedelta())
     complete = f"the log's complete days are {local_day(start, timezone)} to {last_day(end, timezone)}"
-    days = f"{complete} ({(end - start).days} days)" if end > start else "the log has no complete day"
+    n_days = (last_day(end, timezone) - local_day(start, timezone)).days + 1
+    days = f"{complete} ({n_days} days)" if end > start else "the log has no complete day"
     remedy = (
         f"set split.train to {fitting}, or shorten split.step"
         if fitting

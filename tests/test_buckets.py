@@ -120,12 +120,12 @@ GB = 10**9
     [
         (0, 4 * GB, 1),
         (1, 4 * GB, 1),
-        (1_000_000, 4 * GB, 1),
-        (1_000_001, 4 * GB, 2),
-        (2_000_000, 4 * GB, 2),
-        (2_000_001, 4 * GB, 4),
-        (50_000_000, 4 * GB, 64),
-        (50_000_000, 100 * GB, 64),  # more memory brings no larger buckets
+        (500_000, 4 * GB, 1),
+        (500_001, 4 * GB, 2),
+        (1_000_000, 4 * GB, 2),
+        (1_000_001, 4 * GB, 4),
+        (50_000_000, 4 * GB, 128),
+        (50_000_000, 100 * GB, 128),  # more memory brings no larger buckets
         (1_000_000, GB, 4),  # 312,500 rows each
         (1_000_000, 1_000, 64),  # and never fewer than 20,000 rows
         (20_000, 0, 1),
@@ -139,7 +139,7 @@ def test_as_many_buckets_as_memory_asks_for(n_rows: int, memory_bytes: int, expe
 @given(st.integers(0, 10**11), st.integers(0, 10**12))
 def test_the_number_is_the_smallest_power_of_two_that_fits(n_rows: int, memory_bytes: int) -> None:
     n = n_buckets(n_rows, memory_bytes)
-    rows = min(max(memory_bytes // 3200, 20_000), 1_000_000)
+    rows = min(max(memory_bytes // 3200, 20_000), 500_000)
     assert n & (n - 1) == 0
     assert n * rows >= n_rows * (1 - 1e-12)
     assert n == 1 or n // 2 * rows < n_rows * (1 + 1e-12)

@@ -388,10 +388,19 @@ def test_exit_code_5_after_the_evaluation_is_published(shop: Shop) -> None:
     config = shop.config(model={"kind": "rfm"}, evaluate=evaluate)
     done = ecbehave("run", "--config", config, "--json", "--quiet")
     assert done.code == 5
+    printed = json.loads(done.out)
+    assert [stage["command"] for stage in printed["stages"]] == [
+        "ingest",
+        "clean",
+        "features",
+        "train",
+        "evaluate",
+    ]
+    assert printed["verdict"]["standing"] != "better"
     stored: dict[str, Any] = json.loads((shop.workspace / "shop/evaluation/metrics.json").read_text())
-    assert done.error == (
-        f"quality gate: {stored['verdict']['text']} evaluate.require_improvement demands a clear improvement; "
-        f"see {shop.workspace}/shop/evaluation/report.html"
+    assert done.err == (
+        f"error: quality gate: {stored['verdict']['text']} evaluate.require_improvement demands a clear improvement; "
+        f"see {shop.workspace}/shop/evaluation/report.html\n"
     )
     assert not (shop.workspace / "shop/predictions").exists()
 

@@ -57,6 +57,19 @@ MEASURES: dict[str, tuple[str, str]] = {
 }
 
 
+#: Measures that tell the same fact in other words; a row's reasons name each fact once.
+_FACTS = {
+    "how often": ("count", "items", "categories", "days", "orders"),
+    "how much": ("amount", "basket_amount"),
+    "how long ago": ("recency_days", "overdue", "interval_last_days"),
+    "how regular": ("interval_mean_days", "interval_std_days", "interval_max_days", "irregularity"),
+    "since when": ("tenure_days",),
+    "up or down": ("trend",),
+    "what again": ("repeat_share",),
+}
+_FACT_OF = {measure: fact for fact, measures in _FACTS.items() for measure in measures}
+
+
 @dataclass(frozen=True)
 class FeatureName:
     """The parts of a feature's name."""
@@ -81,6 +94,11 @@ class FeatureName:
             if event != rest and event and window:
                 return cls(measure, event, window)
         raise ValueError(f"{text!r} is not <measure>_<event>_<window>")
+
+    @property
+    def fact(self) -> tuple[str, str]:
+        """What the feature is about, whatever the window: the event, and how often, how long ago, and so on."""
+        return self.event, _FACT_OF[self.measure]
 
     def in_words(self) -> str:
         """Name the feature for people: `days since the last purchase`."""

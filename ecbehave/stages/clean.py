@@ -160,6 +160,22 @@ def fill_from_items(rows: pl.LazyFrame, items: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
+def check_whole(events: pl.DataFrame, bucket: int, n: int) -> None:
+    """Check that a bucket holds its own users only, so that no user is in two.
+
+    Raises:
+        ArtifactError: an event lies in another bucket than its user's hash says.
+    """
+    in_place = events.select(
+        ((bucket_of(n) == bucket) & (pl.col("user_hash") == user_hash(events["user_id"]))).all()
+    )
+    if not in_place.item():
+        raise ArtifactError(
+            f"bucket {bucket} of {n} holds events of users of other buckets; nothing was published. "
+            f"This is a fault of ecbehave"
+        )
+
+
 def check_sum(counts: Mapping[str, int]) -> None:
     """Check that raw = clean + quarantined + duplicates.
 
@@ -297,6 +313,7 @@ class _Cleaning:
                     n_duplicates += rows.height - unique.height
                     events = self._judge_users(unique, limits)
                     n_clean += events.height
+                    check_whole(events, bucket, self.n_buckets)
                     self.facts.add(events)
                     writers.open(f"events/bucket-{bucket:05d}.parquet", EVENTS).write(events)
                     spilled.unlink()

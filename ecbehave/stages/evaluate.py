@@ -69,7 +69,8 @@ def run(context: Context) -> Outcome:
     if context.config.evaluate.require_improvement and verdict["standing"] != "better":
         raise GateError(
             f"quality gate: {verdict['text']} evaluate.require_improvement demands a clear improvement; "
-            f"see {outcome.artifact.path / REPORT}"
+            f"see {outcome.artifact.path / REPORT}",
+            outcome,
         )
     return outcome
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -109,7 +110,7 @@ def evaluation_report(
         per_cutoff=_per_cutoff(context, judged),
         importance=_importance(model),
         notes=_notes(context, judged),
-        config_yaml=to_yaml({key: value for key, value in context.public.items() if key != "workspace"}),
+        config_yaml=_config_yaml(context),
     )
 
 
@@ -294,3 +295,10 @@ def _notes(context: Context, judged: "Judged") -> list[str]:
             "Lists are filled up to their length with what most users had lately, for model and baseline alike."
         )
     return notes
+
+
+def _config_yaml(context: Context) -> str:
+    """Return the resolved config without the folders of this machine."""
+    shown = {key: value for key, value in context.public.items() if key != "workspace"}
+    sources = [source | {"path": Path(source["path"]).name} for source in shown["dataset"]["sources"]]
+    return to_yaml(shown | {"dataset": shown["dataset"] | {"sources": sources}})

@@ -175,14 +175,15 @@ class _Scoring:
         if self.config.reasons == 0 or rows.size == 0 or not isinstance(self.model, Explains):
             return reasons
         chosen = TableInput(data.frame[rows], data.features)
+        names = [FeatureName.parse(feature) for feature in data.features]
         drivers = self.model.contributions(chosen)[:, :-1]
-        strongest = np.argsort(-np.abs(drivers), axis=1, kind="stable")[:, : self.config.reasons]
+        order = np.argsort(-np.abs(drivers), axis=1, kind="stable")
         for i, row in enumerate(rows):
-            for n, column in enumerate(strongest[i]):
-                if drivers[i, column] != 0:
-                    reasons[row][n] = reason(
-                        data.features[column], chosen.values[i, column], drivers[i, column]
-                    )
+            strongest = (column for column in order[i] if drivers[i, column] != 0)
+            facts = dict.fromkeys(names[column].fact for column in strongest)
+            for n, fact in enumerate(list(facts)[: self.config.reasons]):
+                column = next(c for c in order[i] if names[c].fact == fact)
+                reasons[row][n] = reason(names[column], chosen.values[i, column], drivers[i, column])
         return reasons
 
     def _score_ranking(self) -> dict[str, int]:
@@ -204,7 +205,7 @@ def is_new(data: TableInput) -> pl.Series:
     return data.frame[event] <= 1
 
 
-def reason(feature: str, value: float, contribution: float) -> str:
+def reason(feature: FeatureName, value: float, contribution: float) -> str:
     """Say what a feature did to the score: `days since the last purchase: 41 (raises the score)`."""
     direction = "raises" if contribution > 0 else "lowers"
-    return f"{FeatureName.parse(feature).sentence(float(value))} ({direction} the score)"
+    return f"{feature.sentence(float(value))} ({direction} the score)"

@@ -82,3 +82,15 @@ def test_every_measure_documents_itself(measure: str) -> None:
     assert "3" in said
     assert "{" not in said
     assert "nan" not in FeatureName(measure, "purchase", "7d").sentence(math.nan)
+
+
+def test_a_fact_is_the_same_in_every_window_and_measure_of_it() -> None:
+    names = ["orders_purchase_all", "days_purchase_28d", "items_purchase_7d"]
+    assert {FeatureName.parse(name).fact for name in names} == {("purchase", "how often")}
+    assert FeatureName.parse("days_view_7d").fact == ("view", "how often")
+    assert FeatureName.parse("overdue_purchase_all").fact == ("purchase", "how long ago")
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_every_measure_tells_a_fact(measure: str) -> None:
+    assert FeatureName(measure, "view", "all").fact[0] == "view"

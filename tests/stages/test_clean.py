@@ -21,7 +21,7 @@ from shops import ROOT, Shop
 from stage_runs import Runs, table
 
 from ecbehave.artifacts import Artifact, Outcome
-from ecbehave.buckets import user_hash
+from ecbehave.buckets import bucket_of, user_hash
 from ecbehave.config import Clean, Outlier
 from ecbehave.errors import ArtifactError, DataError
 from ecbehave.schema import EVENT_ORDER, EVENTS, EVENTS_RAW
@@ -777,3 +777,17 @@ def test_a_million_events_of_one_user_on_one_day_are_refused(tmp_path: Path) -> 
     assert result["counts"]["quarantined.bot_like"] == 998_000
     assert result["counts"]["clean"] == 2_001
     assert result["peak_memory_bytes"] < 2_500_000_000
+
+
+def test_a_user_in_two_buckets_is_noticed() -> None:
+    users = pl.Series("user_id", [f"u{i}" for i in range(100)])
+    events = pl.DataFrame({"user_id": users}).with_columns(user_hash(users))
+    for bucket in range(4):
+        clean.check_whole(events.filter(bucket_of(4) == bucket), bucket, 4)
+    expected = "bucket 1 of 4 holds events of users of other buckets; nothing was published. This is a fault of "
+    with pytest.raises(ArtifactError) as error:
+        clean.check_whole(events.filter(bucket_of(4) == 2), 1, 4)
+    assert str(error.value) == f"{expected}ecbehave"
+    moved = events.filter(bucket_of(4) == 1).with_columns(user_id=pl.lit("somebody else"))
+    with pytest.raises(ArtifactError):
+        clean.check_whole(moved, 1, 4)

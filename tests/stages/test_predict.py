@@ -15,6 +15,7 @@ from stage_runs import Runs, table
 
 from ecbehave.artifacts import Artifact
 from ecbehave.errors import DataError
+from ecbehave.inputs.feature_names import FeatureName
 from ecbehave.schema import BINARY_SCORES, RANKING_SCORES
 from ecbehave.stages import predict
 
@@ -118,8 +119,12 @@ def test_a_reason_quotes_the_users_own_value(asking: Runs) -> None:
     recent = events(asking).filter(
         (pl.col("event_type") == "question") & (pl.col("ts") >= END - timedelta(days=7))
     )
-    counts = dict(recent.group_by("user_id").len().rows())
-    said = {(n, sign): predict.reason("count_question_7d", n, sign) for n in range(10) for sign in (-1, 1)}
+    counts = dict(recent.group_by("user_id").agg(pl.col("item_id").n_unique()).rows())
+    said = {
+        (n, sign): predict.reason(FeatureName("items", "question", "7d"), n, sign)
+        for n in range(10)
+        for sign in (-1, 1)
+    }
     reasons = scores(asking, LATEST).unpivot(index="user_id", on=["reason_1", "reason_2", "reason_3"])
     quoted = reasons.filter(pl.col("value").is_in(list(said.values())))
     assert quoted.height > 40
@@ -163,7 +168,7 @@ def test_a_kind_that_cannot_explain_gives_no_reasons(asking: Runs, copy_of: Copy
     ],
 )
 def test_a_reason_in_words(value: float, contribution: float, expected: str) -> None:
-    assert predict.reason("recency_days_purchase_all", value, contribution) == expected
+    assert predict.reason(FeatureName("recency_days", "purchase", "all"), value, contribution) == expected
 
 
 # As of which day, and by which model

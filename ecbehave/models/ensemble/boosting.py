@@ -16,6 +16,8 @@ from ecbehave.models.labels import pooled
 from ecbehave.models.protocol import InputType, Options
 from ecbehave.models.storage import load_json, reading, save_json
 
+_ROWS_PER_THREAD = 100_000
+
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -67,11 +69,13 @@ class Boosting:
             sets = [data.create_valid(later.values, later.label)]
             stop = [lgb.early_stopping(self.config.patience, verbose=False)]
         n_trees = self.config.max_trees if valid else self.n_trees_ or self.config.max_trees
-        self.booster_ = lgb.train(self._params(options), data, n_trees, valid_sets=sets, callbacks=stop)
+        self.booster_ = lgb.train(
+            self._params(options, table.n_rows), data, n_trees, valid_sets=sets, callbacks=stop
+        )
         self.n_trees_ = max(self.booster_.best_iteration, 1) if valid else n_trees
         return self
 
-    def _params(self, options: Options) -> dict[str, Any]:
+    def _params(self, options: Options, n_rows: int) -> dict[str, Any]:
         """LightGBM promises equal results for any number of threads with `deterministic` and a fixed layout."""
         config = self.config
         return {
@@ -85,7 +89,7 @@ class Boosting:
             "bagging_freq": int(config.row_share < 1),
             "lambda_l2": config.l2,
             "seed": options.seed,
-            "num_threads": options.threads,
+            "num_threads": min(_most_threads(n_rows), options.threads),
             "deterministic": True,
             "force_row_wise": True,
             "verbosity": -1,
@@ -96,7 +100,7 @@ class Boosting:
         del k
         score = np.empty(0)
         if data.n_rows:
-            score = self.booster_.predict(data.values, num_iteration=self.n_trees_, raw_score=True)
+            score = self._apply(data, raw_score=True)
         return data.keys.with_columns(score=pl.Series(score, dtype=pl.Float64))
 
     def contributions(self, data: TableInput) -> NDArray[np.float64]:
@@ -104,8 +108,11 @@ class Boosting:
 
         Source: Lundberg et al. (2020), From local explanations to global understanding, algorithm 2 (TreeSHAP).
         """
-        values = self.booster_.predict(data.values, num_iteration=self.n_trees_, pred_contrib=True)
-        return np.asarray(values, dtype=np.float64)
+        return np.asarray(self._apply(data, pred_contrib=True), dtype=np.float64)
+
+    def _apply(self, data: TableInput, **what: bool) -> Any:
+        threads = {"num_threads": 1} if _most_threads(data.n_rows) == 1 else {}
+        return self.booster_.predict(data.values, num_iteration=self.n_trees_, **what, **threads)
 
     def importance(self) -> Mapping[str, float]:
         """Return each feature's share of the total gain."""
@@ -132,3 +139,8 @@ class Boosting:
             text = (folder / "trees.txt").read_text(encoding="utf-8")
             model.booster_ = lgb.Booster(model_str=text)
         return model
+
+
+def _most_threads(n_rows: int) -> int:
+    """Return how many threads pay: on few rows they wait for one another, for seconds where other jobs run too."""
+    return max(n_rows // _ROWS_PER_THREAD, 1)
