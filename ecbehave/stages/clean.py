@@ -19,6 +19,7 @@ from ecbehave.config import Clean, OutlierColumn
 from ecbehave.errors import ArtifactError, DataError
 from ecbehave.schema import EVENT_COLUMNS, EVENT_ORDER, EVENTS, ITEMS, QUARANTINE
 from ecbehave.stages import Context, ingest, upstream
+from ecbehave.stages.outliers import month_of, monthly_limits, value_counts
 from ecbehave.stages.refused import Refused
 from ecbehave.tables import TableWriters, read_groups, write_table
 from ecbehave.windows import log_end, midnight
@@ -68,52 +69,6 @@ def row_rule(clean: Clean, timezone: str, *, needs_item: bool) -> pl.Expr:
         "absurd_quantity": pl.col("quantity").abs() > clean.max_quantity,
     }
     return pl.coalesce(pl.when(refused).then(pl.lit(rule)) for rule, refused in rules.items()).alias("rule")
-
-
-def month_of(timezone: str) -> pl.Expr:
-    """Return the calendar month of an event as a number that counts up."""
-    local = pl.col("ts").dt.convert_time_zone(timezone)
-    return (local.dt.year() * 12 + local.dt.month()).cast(pl.Int32).alias("month")
-
-
-def value_counts(rows: pl.LazyFrame, column: str, timezone: str) -> pl.LazyFrame:
-    """Count values per month, rounded up to three digits: a small table that parts of the log can be added up in."""
-    value = pl.col(column)
-    return (
-        rows.filter(value > 0)
-        .group_by(month_of(timezone), value=_rounded_up(value))
-        .agg(n=pl.len().cast(pl.Int64))
-    )
-
-
-def _rounded_up(value: pl.Expr) -> pl.Expr:
-    scale = 10.0 ** (value.log10().floor() - 2)
-    # 0.29 / 0.001 is 290.00000000000006, which must not become 291.
-    return (value / scale).round(6).ceil() * scale
-
-
-def monthly_limits(counts: pl.DataFrame, quantile: float) -> pl.DataFrame:
-    """Return for each month the quantile of all values of earlier months; the first month has no limit.
-
-    Args:
-        counts: `month`, `value`, `n`.
-        quantile: share of the values at or below the limit.
-    """
-    per_month = counts.group_by("month", "value").agg(pl.col("n").sum())
-    months = per_month.select(limit_month=pl.col("month").unique())
-    earlier = (
-        months.join_where(per_month, pl.col("month") < pl.col("limit_month"))
-        .group_by("limit_month", "value")
-        .agg(pl.col("n").sum())
-        .sort("limit_month", "value")
-        .with_columns(share=pl.col("n").cum_sum().over("limit_month") / pl.col("n").sum().over("limit_month"))
-    )
-    return (
-        earlier.filter(pl.col("share") >= quantile)
-        .group_by(month="limit_month")
-        .agg(limit=pl.col("value").min())
-        .sort("month")
-    )
 
 
 def bot_rule(clean: Clean, timezone: str) -> pl.Expr:

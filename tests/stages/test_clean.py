@@ -25,7 +25,7 @@ from ecbehave.buckets import bucket_of, user_hash
 from ecbehave.config import Clean, Outlier
 from ecbehave.errors import ArtifactError, DataError
 from ecbehave.schema import EVENT_ORDER, EVENTS, EVENTS_RAW
-from ecbehave.stages import clean
+from ecbehave.stages import clean, outliers
 from ecbehave.stages.refused import REMEDIES
 
 NEW_YORK = "America/New_York"
@@ -475,8 +475,8 @@ def test_monthly_limits_are_quantiles_of_earlier_months(quantile: float) -> None
         {"price": None},
     )
     parts = [log[:100], log[100:101], log[101:]]
-    counts = pl.concat(clean.value_counts(p.lazy(), "price", "UTC").collect() for p in parts)
-    limits = clean.monthly_limits(counts, quantile)
+    counts = pl.concat(outliers.value_counts(p.lazy(), "price", "UTC").collect() for p in parts)
+    limits = outliers.monthly_limits(counts, quantile)
     by_hand = limits_by_hand(
         [(int(m), float(v)) for m, v in zip(months, values, strict=True) if v > 0], quantile
     )
@@ -486,9 +486,9 @@ def test_monthly_limits_are_quantiles_of_earlier_months(quantile: float) -> None
 
 
 def test_a_log_of_one_month_has_no_limits() -> None:
-    counts = clean.value_counts(raw({"price": 1.0}, {"price": 5.0}).lazy(), "price", "UTC").collect()
-    assert clean.monthly_limits(counts, 0.9).is_empty()
-    assert clean.monthly_limits(counts.clear(), 0.9).is_empty()
+    counts = outliers.value_counts(raw({"price": 1.0}, {"price": 5.0}).lazy(), "price", "UTC").collect()
+    assert outliers.monthly_limits(counts, 0.9).is_empty()
+    assert outliers.monthly_limits(counts.clear(), 0.9).is_empty()
 
 
 def ten_prices_a_month(desk: Desk) -> None:
@@ -784,7 +784,9 @@ def test_a_user_in_two_buckets_is_noticed() -> None:
     events = pl.DataFrame({"user_id": users}).with_columns(user_hash(users))
     for bucket in range(4):
         clean.check_whole(events.filter(bucket_of(4) == bucket), bucket, 4)
-    expected = "bucket 1 of 4 holds events of users of other buckets; nothing was published. This is a fault of "
+    expected = (
+        "bucket 1 of 4 holds events of users of other buckets; nothing was published. This is a fault of "
+    )
     with pytest.raises(ArtifactError) as error:
         clean.check_whole(events.filter(bucket_of(4) == 2), 1, 4)
     assert str(error.value) == f"{expected}ecbehave"

@@ -1,0 +1,49 @@
+"""Limits of outliers that only look back: per calendar month, from all earlier months."""
+
+import polars as pl
+
+
+def month_of(timezone: str) -> pl.Expr:
+    """Return the calendar month of an event as a number that counts up."""
+    local = pl.col("ts").dt.convert_time_zone(timezone)
+    return (local.dt.year() * 12 + local.dt.month()).cast(pl.Int32).alias("month")
+
+
+def value_counts(rows: pl.LazyFrame, column: str, timezone: str) -> pl.LazyFrame:
+    """Count values per month, rounded up to three digits: a small table that parts of the log can be added up in."""
+    value = pl.col(column)
+    return (
+        rows.filter(value > 0)
+        .group_by(month_of(timezone), value=_rounded_up(value))
+        .agg(n=pl.len().cast(pl.Int64))
+    )
+
+
+def _rounded_up(value: pl.Expr) -> pl.Expr:
+    scale = 10.0 ** (value.log10().floor() - 2)
+    # 0.29 / 0.001 is 290.00000000000006, which must not become 291.
+    return (value / scale).round(6).ceil() * scale
+
+
+def monthly_limits(counts: pl.DataFrame, quantile: float) -> pl.DataFrame:
+    """Return for each month the quantile of all values of earlier months; the first month has no limit.
+
+    Args:
+        counts: `month`, `value`, `n`.
+        quantile: share of the values at or below the limit.
+    """
+    per_month = counts.group_by("month", "value").agg(pl.col("n").sum())
+    months = per_month.select(limit_month=pl.col("month").unique())
+    earlier = (
+        months.join_where(per_month, pl.col("month") < pl.col("limit_month"))
+        .group_by("limit_month", "value")
+        .agg(pl.col("n").sum())
+        .sort("limit_month", "value")
+        .with_columns(share=pl.col("n").cum_sum().over("limit_month") / pl.col("n").sum().over("limit_month"))
+    )
+    return (
+        earlier.filter(pl.col("share") >= quantile)
+        .group_by(month="limit_month")
+        .agg(limit=pl.col("value").min())
+        .sort("month")
+    )
