@@ -1,5 +1,6 @@
 """Nights after the first: new files come in, the model stays, and is asked about the new days."""
 
+import json
 from collections.abc import Callable
 
 import polars as pl
@@ -71,4 +72,17 @@ def test_without_a_model_predict_says_what_to_run(make_shop: Callable[..., Shop]
     assert done.returncode == 4
     assert done.stderr == (
         f"error: {shop.workspace / 'shop' / 'model'} does not exist yet; run: ecbehave run --config {shop.config()}\n"
+    )
+
+
+def test_a_model_of_another_version_is_refused(make_shop: Callable[..., Shop]) -> None:
+    shop = make_shop()
+    shop.json("run")
+    path = shop.workspace / "shop" / "model" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"stage_version": 0}))
+    done = shop.run("predict")
+    assert done.returncode == 4
+    assert done.stderr == (
+        f"error: {path.parent} was trained by another version of ecbehave; run: ecbehave run --config {shop.config()}\n"
     )

@@ -5,7 +5,6 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import expit
 
 
@@ -26,6 +25,8 @@ class Calibration:
 
         Source: Platt (1999), Probabilistic outputs for support vector machines, section 2.2.
         """
+        from scipy.optimize import minimize
+
         n_positive = int(label.sum())
         n_negative = label.size - n_positive
         target = np.where(label == 1, (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2))

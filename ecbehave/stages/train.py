@@ -177,6 +177,8 @@ def trained(context: Context) -> Artifact:
     artifact = context.workspace.read(name(context))
     if artifact is None:
         raise ArtifactError(f"{context.workspace.root / name(context)} does not exist yet; {remedy}")
+    if artifact.manifest["stage_version"] != VERSION:
+        raise ArtifactError(f"{artifact.path} was trained by another version of ecbehave; {remedy}")
     keys = changed_keys(artifact.manifest["config"], settings(context))
     for stage in MADE_WITH:
         made_with = artifact.info["made_with"][stage.__name__.split(".")[-1]]
