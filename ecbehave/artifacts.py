@@ -94,6 +94,15 @@ class Artifact:
         """Return the files that the manifest names and the glob matches, in name order."""
         return [self.path / name for name in sorted(self.manifest["files"]) if Path(name).match(pattern)]
 
+    def damaged(self) -> list[str]:
+        """Return the files that are missing or have another size than when they were published."""
+        sizes = {name: facts["bytes"] for name, facts in self.manifest["files"].items()}
+        return [name for name, n_bytes in sizes.items() if not _has_size(self.path / name, n_bytes)]
+
+    def is_whole(self) -> bool:
+        """Tell whether no file is missing or cut off."""
+        return not self.damaged()
+
     def verify(self) -> None:
         """Compare every file with the manifest, byte for byte.
 
@@ -103,9 +112,14 @@ class Artifact:
         expected = self.manifest["files"]
         present = {p.relative_to(self.path).as_posix() for p in _walk_files(self.path)} - {MANIFEST}
         stray, missing = sorted(present - set(expected)), sorted(set(expected) - present)
-        changed = sorted(
-            name for name in present & set(expected) if _sha256(self.path / name) != expected[name]["sha256"]
-        )
+        try:
+            changed = sorted(
+                name
+                for name in present & set(expected)
+                if _sha256(self.path / name) != expected[name]["sha256"]
+            )
+        except PermissionError as error:
+            raise _no_access(error) from error
         found = [("changed", changed), ("missing", missing), ("not from this run", stray)]
         problems = [f"{names[0]} is {what}" for what, names in found if names]
         if problems:
@@ -243,21 +257,24 @@ class Workspace:
             lacks = [key for key in _MANIFEST_KEYS if key not in manifest]
             if lacks:
                 raise ValueError(f"it lacks {', '.join(lacks)}")
-            sizes = {file: facts["bytes"] for file, facts in manifest["files"].items()}
-            damaged = [file for file, n_bytes in sizes.items() if not _has_size(path / file, n_bytes)]
+            artifact = Artifact(path, manifest)
+            damaged = artifact.damaged()
         except (FileNotFoundError, NotADirectoryError):
             _check_ours(path)
             return None
+        except PermissionError as error:
+            raise _no_access(error) from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ArtifactError(
-                f"{path / MANIFEST} cannot be read ({error}); delete the folder {path} and run again"
+                f"{path / MANIFEST} cannot be read ({error}); bring it back from a copy, or delete the folder {path} "
+                f"and run again"
             ) from error
         if damaged and check_sizes:
             raise ArtifactError(
                 f"{path} is damaged: {damaged[0]} is missing or has another size than when it was published; "
                 f"make it again with --force"
             )
-        return Artifact(path, manifest)
+        return artifact
 
     def produce(
         self, name: str, spec: Spec, build: Callable[[Path], Built], *, force: bool = False
@@ -269,7 +286,8 @@ class Workspace:
         Raises:
             ArtifactError: the disk is full or cannot be written, or something else is in the artifact's place.
         """
-        if not force and (published := self.read(name)) and published.fingerprint == spec.fingerprint:
+        published = None if force else self.read(name, check_sizes=False)
+        if published and published.fingerprint == spec.fingerprint and published.is_whole():
             return Outcome("skipped", published)
         _check_ours(self.root / name)
         started = time.monotonic()
@@ -409,11 +427,15 @@ def _concerns(filename: object, root: Path) -> bool:
     return not path.is_absolute() or path.is_relative_to(root) or root.is_relative_to(path)
 
 
+def _no_access(error: PermissionError) -> ArtifactError:
+    return ArtifactError(f"{error.filename} cannot be read ({error.strerror}); give this user access to it")
+
+
 def _check_ours(path: Path) -> None:
     """Refuse to replace a file or folder that is no artifact: it is somebody's, not ours."""
     if os.path.lexists(path) and not (path / MANIFEST).is_file():
         raise ArtifactError(
-            f"{path} is in the way: it has no {MANIFEST}, so ecbehave did not write it; "
+            f"{path} is in the way: it has no {MANIFEST}, so ecbehave did not write it or somebody deleted that; "
             f"move it away or delete it, or set another workspace"
         )
 

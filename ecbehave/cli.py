@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from ecbehave.errors import ConfigError, EcbehaveError, GateError, InterruptedRunError
+from ecbehave.errors import ArtifactError, ConfigError, EcbehaveError, GateError, InterruptedRunError
 
 if TYPE_CHECKING:
     from ecbehave.artifacts import Outcome
@@ -145,7 +145,12 @@ def _run(
         raise InterruptedRunError(
             "interrupted; nothing half-done was published. Run again to go on"
         ) from None
-    _print(command, results, as_json=json_output)
+    try:
+        _print(command, results, as_json=json_output)
+        sys.stdout.flush()
+    except OSError as error:
+        sys.stdout = None  # the interpreter would try once more at its end
+        raise ArtifactError(f"the result cannot be written to stdout ({error.strerror})") from error
     if gate:
         raise gate
 
@@ -187,7 +192,7 @@ def _result(stage: str, outcome: "Outcome", seconds: float) -> dict[str, Any]:
         "peak_memory_bytes": peak_memory_bytes(),
     }
     if stage == "evaluate":
-        stored = json.loads((artifact.path / "metrics.json").read_text(encoding="utf-8"))
+        stored = _metrics(artifact.path / "metrics.json")
         result |= {
             "verdict": stored["verdict"],
             "metrics": stored["metrics"],
@@ -197,6 +202,14 @@ def _result(stage: str, outcome: "Outcome", seconds: float) -> dict[str, Any]:
     if stage == "predict":
         result["path"] = str(artifact.path / "scores.parquet")
     return result
+
+
+def _metrics(path: Path) -> dict[str, Any]:
+    try:
+        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}); make it again with --force") from error
+    return stored
 
 
 def _print(command: str, results: list[dict[str, Any]], *, as_json: bool) -> None:

@@ -155,7 +155,7 @@ def _too_short(
     needed = lead + sum((horizon + (n - 1) * split.step for n in n_windows.values()), timedelta())
     complete = f"the log's complete days are {local_day(start, timezone)} to {last_day(end, timezone)}"
     n_days = (last_day(end, timezone) - local_day(start, timezone)).days + 1
-    days = f"{complete} ({n_days} days)" if end > start else "the log has no complete day"
+    days = f"{complete} ({n_days} day{'s' * (n_days != 1)})" if end > start else "the log has no complete day"
     remedy = (
         f"set split.train to {fitting}, or shorten split.step"
         if fitting

@@ -1,7 +1,12 @@
 """What an analyst can get wrong, through the command line, and what they read then."""
 
 import fcntl
+import json
 import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -285,10 +290,11 @@ def test_a_log_without_the_event_that_is_asked_about(shop: Shop, task: dict[str,
     shop.write(shop_log().with_columns(pl.col("kind").replace("purchase", "buy")))
     config = shop.config(task=task)
     done = run(shop, config=config)
+    remedy = "" if task["kind"] == "purchase" else ", or set task.event"
     assert done.code == 3
     assert done.error == (
         f"the log has no {event} event, which the task {task['kind']} asks about; it has buy, cart, view. Say which "
-        f"word of the shop means {event} in dataset.sources[].event_type.map"
+        f"word of the shop means {event} in dataset.sources[].event_type.map{remedy}"
     )
 
 
@@ -379,3 +385,58 @@ def test_a_workspace_that_is_a_file(shop: Shop) -> None:
         f"workspace {shop.workspace} cannot be written (File exists); set workspace to a folder that this "
         f"user can write"
     )
+
+
+def test_what_databases_write_for_nothing_is_no_user(shop: Shop) -> None:
+    log = shop_log()
+    guests = log.head(4).with_columns(user=pl.Series(["NULL", "null", r"\N", "None"]))
+    shop.write(pl.concat([log, guests]))
+    run(shop, command="ingest")
+    done = run(shop, "--json", command="clean")
+    counts = json.loads(done.out)["counts"]
+    assert counts["quarantined.missing_user"] == 4
+
+
+def test_a_handful_of_users_cannot_tell(make_shop: Callable[..., Shop]) -> None:
+    shop = make_shop(log=shop_log(n_users=16))
+    done = run(shop, "--json")
+    verdict = json.loads(done.out)["verdict"]
+    assert verdict["standing"] == "unclear"
+    assert re.fullmatch(
+        r"Too few users to say whether the model beats the baseline rfm: \d+ could be judged, and it takes 30\.",
+        verdict["text"],
+    )
+
+
+def test_a_byte_changed_in_the_raw_log_is_noticed(shop: Shop) -> None:
+    assert run(shop, command="ingest").code == 0
+    (path, *_) = sorted((shop.workspace / "events_raw" / "events").glob("*.parquet"))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    done = run(shop, command="clean")
+    assert done.code == 4
+    assert done.error == (
+        f"{shop.workspace}/events_raw is not what the ingest stage published: events/{path.name} is changed. "
+        f"Nothing of it was used; make it again with --force"
+    )
+
+
+def test_metrics_that_cannot_be_read(shop: Shop) -> None:
+    assert run(shop).code == 0
+    path = shop.workspace / "shop" / "evaluation" / "metrics.json"
+    path.write_bytes(b"x" * path.stat().st_size)
+    done = run(shop, command="evaluate")
+    assert done.code == 4
+    assert done.error == (
+        f"{path} cannot be read (Expecting value: line 1 column 1 (char 0)); make it again with --force"
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_result_that_cannot_be_written(shop: Shop) -> None:
+    command = [sys.executable, "-m", "ecbehave", "ingest", "--config", str(shop.config()), "--quiet"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 4
+    assert done.stderr == "error: the result cannot be written to stdout (No space left on device)\n"

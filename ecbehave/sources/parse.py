@@ -16,6 +16,8 @@ from ecbehave.sources.times import to_utc
 
 _SPACE = " \t\r\n\v\f\u00a0\u3000"
 _PAID = ("purchase", "return")
+#: What databases and scripts write where they have nothing.
+_ABSENT = ("", "NULL", "null", "\\N", "None")
 
 
 def canonical_columns(source: FileSource) -> dict[str, pl.DataType]:
@@ -79,7 +81,7 @@ def _present(frame: pl.DataFrame, source: FileSource, columns: Mapping[str, pl.D
         for name, target in columns.items()
         if name in taken
     )
-    return stripped.with_columns(pl.col(pl.String).replace("", None))
+    return stripped.with_columns(pl.when(~pl.col(pl.String).is_in(_ABSENT)).then(pl.col(pl.String)))
 
 
 def _stripped(column: str, dtype: pl.DataType, target: pl.DataType) -> pl.Expr:

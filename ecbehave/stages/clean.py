@@ -203,6 +203,7 @@ class _Cleaning:
         self.facts = _Facts()
 
     def build(self) -> Built:
+        self.raw.verify()
         items = latest_items([rows for _, rows in ingest.scan(self.raw, "items")]).collect()
         users = latest_users([rows for _, rows in ingest.scan(self.raw, "users")]).collect()
         write_table(self.folder / "items" / "items.parquet", items)

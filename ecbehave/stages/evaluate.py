@@ -77,8 +77,11 @@ def run(context: Context) -> Outcome:
 
 def _build(context: Context, artifact: Artifact, folder: Path) -> Built:
     inputs = upstream(context, "features", features.name(context), features.spec)
+    inputs.verify()
     judged = judge(context, artifact, inputs)
-    verdict = headline_verdict(judged.comparison, judged.headline, context.config.baseline.kind)
+    verdict = headline_verdict(
+        judged.comparison, judged.headline, context.config.baseline.kind, judged.rows["user_id"].n_unique()
+    )
     write_table(folder / "test_scores.parquet", judged.rows)
     (folder / "metrics.json").write_text(
         json.dumps(_metrics(context, judged, verdict), indent=1), encoding="utf-8"

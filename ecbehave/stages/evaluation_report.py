@@ -65,6 +65,8 @@ _RANKING_LABELS = {
 }
 _POSITIVES = {"churn": ("churners", "stayers"), "purchase": ("buyers", "non-buyers")}
 _MOST_FEATURES = 20
+#: Fewer users than this give intervals that mean nothing.
+_FEWEST_USERS = 30
 _RATIO: Unit = "ratio"
 
 
@@ -84,9 +86,16 @@ def metric_row(comparison: Comparison, name: str, group: str = "") -> MetricRow:
     )
 
 
-def headline_verdict(comparison: Comparison, headline: str, baseline: str) -> Verdict:
-    """Say whether the model beats its baseline."""
-    return verdict(metric_row(comparison, headline), baseline)
+def headline_verdict(comparison: Comparison, headline: str, baseline: str, n_users: int) -> Verdict:
+    """Say whether the model beats its baseline; a handful of users cannot tell."""
+    row = metric_row(comparison, headline)
+    if n_users < _FEWEST_USERS and row.standing != "undefined":
+        return Verdict(
+            "unclear",
+            f"Too few users to say whether the model beats the baseline {baseline}: "
+            f"{n_users} could be judged, and it takes {_FEWEST_USERS}.",
+        )
+    return verdict(row, baseline)
 
 
 def evaluation_report(

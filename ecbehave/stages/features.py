@@ -188,6 +188,7 @@ def run(context: Context) -> Outcome:
 
 
 def _build(context: Context, log: Artifact, folder: Path) -> Built:
+    log.verify()
     task, kinds = make_task(context.config.task), input_types(context)
     _check_event(context.config.task, log)
     splits, end = splits_of(context, log)
@@ -233,6 +234,7 @@ def _check_event(task: TaskConfig, log: Artifact) -> None:
         raise DataError(
             f"the log has no {event} event, which the task {task.kind} asks about; it has {listed}. Say which word of "
             f"the shop means {event} in dataset.sources[].event_type.map"
+            + ("" if isinstance(task, PurchaseTask) else ", or set task.event")
         )
 
 

@@ -105,6 +105,7 @@ class _Scoring:
         self.model, self.meta = train.load(context, artifact, asked.part)
 
     def build(self) -> Built:
+        self.log.verify()
         self._write_input()
         counts = self._score_binary() if self.task.output == "binary" else self._score_ranking()
         rmtree(self.folder / _INPUT)

@@ -68,6 +68,7 @@ class _Training:
         self.options = Options(context.config.seed, context.threads)
 
     def build(self) -> Built:
+        self.inputs.verify()
         config = self.context.config
         with self.context.progress.track("train", 2 + config.predict.refit) as advance:
             model, meta = self._fit(config.model, FITTED)

@@ -1,7 +1,9 @@
 """A user's own items, the most frequent first."""
 
+import pytest
 from planted import ONCE, Pair, lists, make, matrix
 
+from ecbehave.errors import DataError
 from ecbehave.inputs.types import MatrixInput
 
 PAIRS: list[Pair] = [
@@ -50,4 +52,13 @@ def test_equal_items_stand_in_the_order_of_the_catalogue():
 def test_fitting_changes_nothing():
     model = make("personal_frequency")
     before = model.predict(shop(), 9)
-    assert model.fit([matrix([], 0, [])], [], ONCE).predict(shop(), 9).equals(before)
+    assert model.fit([shop()], [], ONCE).predict(shop(), 9).equals(before)
+
+
+def test_a_log_without_its_events_is_refused():
+    with pytest.raises(DataError) as error:
+        make("personal_frequency", events=["rating", "review"]).fit([shop()], [], ONCE)
+    assert str(error.value) == (
+        "personal_frequency has no events to count: none of rating, review occurs with an item; "
+        "set its events to the log's event types"
+    )

@@ -9,6 +9,7 @@ import polars as pl
 from pydantic import Field
 
 from ecbehave.config import ModelConfig
+from ecbehave.errors import DataError
 from ecbehave.inputs.types import MatrixInput
 from ecbehave.models.protocol import InputType, Options
 from ecbehave.models.storage import load_json, save_json
@@ -33,8 +34,17 @@ class PersonalFrequency:
         self.config = config
 
     def fit(self, train: Sequence[MatrixInput], valid: Sequence[MatrixInput], options: Options) -> Self:
-        """Learn nothing."""
-        del train, valid, options
+        """Learn nothing, but check that there is something to count.
+
+        Raises:
+            DataError: the newest history has none of the events with an item.
+        """
+        del valid, options
+        if not train[-1].pairs["event_type"].is_in(self.config.events).any():
+            raise DataError(
+                f"personal_frequency has no events to count: none of {', '.join(self.config.events)} occurs with an "
+                f"item; set its events to the log's event types"
+            )
         return self
 
     def predict(self, data: MatrixInput, k: int) -> pl.DataFrame:
