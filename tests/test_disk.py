@@ -196,3 +196,18 @@ def test_an_unreadable_source_is_not_blamed_on_the_workspace(
     done = run_without_rights(shop, "ingest", *options)
     why = "cannot be read: Permission denied; give this user access to it"
     assert (done.returncode, done.stderr) == (3, f"error: {source} {why}\n")
+
+
+@pytest.mark.parametrize(
+    ("file", "command"),
+    [("manifest.json", "clean"), ("items/batch-*.parquet", "clean")],
+)
+def test_an_unreadable_artifact_names_the_file(
+    shop: Shop, locked: Callable[[Path, int], None], file: str, command: str
+) -> None:
+    shop.json("ingest")
+    (path,) = (shop.workspace / "events_raw").glob(file)
+    locked(path, 0o000)
+    done = run_without_rights(shop, command)
+    expected = f"error: {path} cannot be read (Permission denied); give this user access to it\n"
+    assert (done.returncode, done.stderr) == (4, expected)
