@@ -18,6 +18,7 @@ import yaml
 from shops import ROOT, Shop, shop_log
 from stage_runs import Runs
 
+from ecbehave.inputs.histories import Events, Timelines, running
 from ecbehave.models import KINDS, model_class
 from ecbehave.schema import EVENT_ORDER
 from ecbehave.stages import clean, features
@@ -385,13 +386,26 @@ def test_without_a_signal_the_test_auroc_is_one_half(tmp_path: Path, kind: str) 
 # Planted leaks, each of which the comparisons above must find.
 
 
-def _reaches(days: int, *, closed: bool = False) -> Callable[..., pl.Expr]:
-    def leaky(cutoff: datetime, since: datetime | None = None) -> pl.Expr:
-        end = cutoff + timedelta(days=days)
-        before = pl.col("ts") <= end if closed else pl.col("ts") < end
-        return before if since is None else before & (pl.col("ts") >= since)
+_BEFORE = Timelines.before
+
+
+def _reads_on(by: timedelta) -> Callable[..., Any]:
+    """Read histories from later positions."""
+
+    def leaky(rows: Timelines, instant: datetime, users: Any) -> Any:
+        return _BEFORE(rows, instant + by, users)
 
     return leaky
+
+
+def _never_again(events: Events, what: str, cutoff: datetime) -> Any:
+    """Count what does not come again, in place of what has not come again by the cutoff."""
+    return running(events.following[what] == events.following[what].max())
+
+
+def _a_week_later(cutoff: datetime, since: datetime | None = None) -> pl.Expr:
+    before = pl.col("ts") < cutoff + timedelta(days=7)
+    return before if since is None else before & (pl.col("ts") >= since)
 
 
 def _all_types(log: Any, cutoff: Any) -> list[str]:
@@ -416,8 +430,10 @@ def _last_item_wins(rows: pl.LazyFrame) -> pl.LazyFrame:
 
 
 LEAKS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
-    "features see a week of the future": (features, "history", _reaches(7)),
-    "features see the moment of the cutoff": (features, "history", _reaches(0, closed=True)),
+    "who is asked depends on a week of the future": (features, "history", _a_week_later),
+    "features see a week of the future": (Timelines, "before", _reads_on(timedelta(days=7))),
+    "features see the moment of the cutoff": (Timelines, "before", _reads_on(timedelta(microseconds=1))),
+    "what comes again later is not distinct": (Events, "newest", _never_again),
     "event types of the whole log": (features, "event_types_before", _all_types),
     "outlier limits of all months": (clean, "monthly_limits", _limits_of_all_months),
     "a bot was always a bot": (clean, "bot_rule", _bot_for_ever),
@@ -456,7 +472,7 @@ def test_a_planted_leak_into_the_model_is_found(
 
 
 def test_a_planted_leak_scores_better_than_chance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(features, "history", _reaches(7))
+    monkeypatch.setattr(Timelines, "before", _reads_on(timedelta(days=7)))
     assert _auroc_without_signal(tmp_path, 0, "rfm") > 0.5 + 3 * TOLERANCE
 
 

@@ -12,6 +12,7 @@ from ecbehave.artifacts import Artifact, Built, Outcome, Spec
 from ecbehave.config import PurchaseTask, TaskConfig
 from ecbehave.errors import DataError
 from ecbehave.inputs import matrix, table
+from ecbehave.inputs.histories import Histories, prepare
 from ecbehave.inputs.types import MatrixInput, TableInput
 from ecbehave.models import input_type
 from ecbehave.models.protocol import InputType
@@ -32,6 +33,9 @@ from ecbehave.windows import (
 )
 
 VERSION = 1
+
+#: What tasks and inputs read of the log.
+_COLUMNS = ["user_hash", "user_id", "ts", "event_type", "item_id", "category", "order_id", "amount"]
 
 #: The newest history of all, without labels: what a refit of a matrix model learns from.
 NEWEST = "newest"
@@ -88,32 +92,41 @@ class InputWriter:
         self.counts: dict[str, int] = {}
 
     def add(self, kind: InputType, request: Request, events: pl.LazyFrame) -> None:
-        """Append one bucket's part of an input.
+        """Append one bucket's part of an input; see `add_all`."""
+        self.add_all([kind], [request], events)
+
+    def add_all(self, kinds: Sequence[InputType], requests: Sequence[Request], events: pl.LazyFrame) -> None:
+        """Append one bucket's part of some inputs.
 
         Args:
-            kind: `table` or `matrix`.
-            request: which input.
+            kinds: `table`, `matrix`.
+            requests: which inputs of each kind.
             events: all events of the bucket's users.
         """
+        histories = None
+        if "table" in kinds:
+            histories = prepare(events, table.groups(self._event_types), self._timezone)
+        for request in requests:
+            population, labels = self._asked(request, events)
+            if histories is not None:
+                self._add_table(request, histories, population if labels is None else labels)
+            if "matrix" in kinds:
+                self._add_matrix(request, events.filter(history(request.cutoff)), population, labels)
+
+    def _asked(self, request: Request, events: pl.LazyFrame) -> tuple[pl.LazyFrame, pl.LazyFrame | None]:
+        """Return the population and, where they are asked for, its labels."""
         cutoff = request.cutoff
-        known = events.filter(history(cutoff))
         since = shift(cutoff, -self._task.active_within, self._timezone)
         population = self._task.population(events.filter(history(cutoff, since)))
-        labels = None
-        if request.end is not None:
-            labels = self._task.labels(events.filter(future(cutoff, request.end)), population)
-        if kind == "table":
-            self._add_table(request, known, population if labels is None else labels)
-        else:
-            self._add_matrix(request, known, population, labels)
+        if request.end is None:
+            return population, None
+        return population, self._task.labels(events.filter(future(cutoff, request.end)), population)
 
-    def _add_table(self, request: Request, known: pl.LazyFrame, population: pl.LazyFrame) -> None:
+    def _add_table(self, request: Request, histories: Histories, population: pl.LazyFrame) -> None:
         windows = spans(request.cutoff, self._windows, self._timezone)
         columns = table.feature_columns(windows, self._event_types)
-        rows = population.with_columns(cutoff=pl.lit(request.cutoff, TABLE_KEYS["cutoff"]))
-        built = table.features(
-            known, rows, request.cutoff, windows, self._event_types, self._timezone
-        ).collect()
+        rows = population.with_columns(cutoff=pl.lit(request.cutoff, TABLE_KEYS["cutoff"])).collect()
+        built = table.features(histories, rows, request.cutoff, windows)
         self._write(
             f"table/{request.folder}.parquet",
             built,
@@ -202,17 +215,15 @@ def _build(context: Context, log: Artifact, folder: Path) -> Built:
     files = clean.bucket_files(log)
     with (
         TableWriters(folder) as writers,
-        context.progress.track("features", len(files) * len(requests)) as advance,
+        context.progress.track("features", len(files)) as advance,
     ):
         writer = InputWriter(context, task, event_types, writers)
         for file in files:
-            events = pl.read_parquet(file).lazy()
-            for request in requests:
-                for kind in kinds:
-                    writer.add(kind, request, events)
-                advance(1)
+            events = pl.read_parquet(file, columns=_COLUMNS).lazy()
+            writer.add_all(kinds, requests, events)
             if "matrix" in kinds:
                 writer.add("matrix", Request(NEWEST, end), events)
+            advance(1)
     _check_catalogue(folder, kinds)
     windows = spans(end, context.config.features.windows, timezone)
     info = {

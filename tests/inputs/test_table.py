@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ecbehave.buckets import user_hash
 from ecbehave.inputs.feature_names import MEASURES, FeatureName
+from ecbehave.inputs.histories import prepare
 from ecbehave.inputs.table import feature_columns, features, groups
 from ecbehave.windows import spans
 
@@ -150,10 +151,13 @@ def population() -> pl.LazyFrame:
     return users.select(user_hash(users["user_id"]), "user_id").lazy()
 
 
-def built(log: list[Event], event_types: list[str], timezone: str) -> pl.DataFrame:
+def built(
+    log: list[Event], event_types: list[str], timezone: str, later: Sequence[Event] = ()
+) -> pl.DataFrame:
     cutoff = cutoff_in(timezone)
     windows = spans(cutoff, list(WINDOWS.values()), timezone)
-    frame = features(as_frame(log), population(), cutoff, windows, event_types, timezone).collect()
+    histories = prepare(as_frame([*log, *later]), groups(event_types), timezone)
+    frame = features(histories, population().collect(), cutoff, windows)
     return frame.select("user_id", *feature_columns(windows, event_types))
 
 
@@ -214,6 +218,22 @@ def test_features_are_those_of_the_oracle_in_any_order_of_rows(
     assert built(shuffled, event_types, timezone).equals(built(log, event_types, timezone))
 
 
+@given(
+    case=CASES.flatmap(lambda case: st.tuples(st.just(case), logs(case[2]))),
+    seed=st.integers(0, 9),
+)
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_events_at_and_after_the_cutoff_change_nothing(
+    case: tuple[tuple[list[Event], list[str], str], list[Event]], seed: int
+) -> None:
+    """The arrays hold later events, too: same items, days and orders again, from the very cutoff on."""
+    (log, event_types, timezone), mirrored = case
+    cutoff = cutoff_in(timezone)
+    later = [e | {"ts": cutoff + (cutoff - e["ts"]) - MICROSECOND} for e in mirrored]
+    later += [e | {"ts": cutoff} for e in random.Random(seed).sample(log, len(log) // 2)]
+    assert built(log, event_types, timezone, later).equals(built(log, event_types, timezone))
+
+
 # What hypothesis may miss, by hand.
 
 
@@ -254,6 +274,42 @@ def test_gaps_are_between_orders_not_between_rows() -> None:
     assert row["basket_amount_purchase_all"] == 6
     assert row["recency_days_purchase_all"] == 4
     assert row["tenure_days_purchase_all"] == 20
+
+
+def test_the_longest_gap_need_not_be_the_last() -> None:
+    row = of_user(purchases((20 * DAY, "a", 1.0), (5 * DAY, "b", 1.0), (4 * DAY, "c", 1.0)))
+    assert row["interval_max_days_purchase_all"] == 15
+    assert row["interval_last_days_purchase_all"] == 1
+
+
+def test_an_order_that_the_cutoff_cuts_in_two_counts_with_its_first_rows() -> None:
+    log = purchases((9 * DAY, "a", 1.0), (timedelta(hours=1), "b", 10.0))
+    rest = purchases((timedelta(0), "b", 5.0), (-timedelta(hours=1), "b", 5.0), (-DAY, "c", 7.0))
+    frame = built(log, ["purchase"], "UTC", later=rest)
+    assert frame.equals(built(log, ["purchase"], "UTC"))
+    row = frame.row(by_predicate=pl.col("user_id") == "u1", named=True)
+    assert row["orders_purchase_all"] == 2
+    assert row["basket_amount_purchase_7d"] == 10
+    assert row["interval_last_days_purchase_all"] == pytest.approx(9 - 1 / 24)
+
+
+def test_an_item_that_comes_again_at_the_cutoff_still_counts_before_it() -> None:
+    log = purchases((DAY, "a", 1.0), category="c")
+    for wait in (timedelta(0), MICROSECOND, DAY):
+        again = purchases((-wait, "b", 1.0), category="c")
+        row = built(log, ["purchase"], "UTC", again).row(by_predicate=pl.col("user_id") == "u1", named=True)
+        assert row["items_purchase_7d"] == row["categories_purchase_7d"] == row["days_purchase_7d"] == 1
+
+
+def test_many_cutoffs_read_from_one_preparation() -> None:
+    log = purchases(*((n * 5 * DAY + timedelta(hours=n), f"o{n // 2}", 1.0) for n in range(20)), category="c")
+    histories = prepare(as_frame(log), ["purchase"], "UTC")
+    for n_days in (1, 30, 5, 99, 200):
+        cutoff = cutoff_in("UTC") - n_days * DAY
+        windows = spans(cutoff, list(WINDOWS.values()), "UTC")
+        known = prepare(as_frame([e for e in log if e["ts"] < cutoff]), ["purchase"], "UTC")
+        frame, alone = (features(h, population().collect(), cutoff, windows) for h in (histories, known))
+        assert frame.equals(alone)
 
 
 def test_orders_without_an_id_are_told_apart_by_their_time() -> None:
@@ -331,7 +387,8 @@ def test_any_is_there_once_and_where_it_says_something_new(event_types: list[str
 def test_population_keeps_its_columns_and_is_in_the_order_of_hashes() -> None:
     asked = population().with_columns(label=pl.lit(1, pl.Int8))
     windows = spans(cutoff_in("UTC"), [7 * DAY], "UTC")
-    frame = features(as_frame([]), asked, cutoff_in("UTC"), windows, ["view"], "UTC").collect()
+    histories = prepare(as_frame([]), groups(["view"]), "UTC")
+    frame = features(histories, asked.collect(), cutoff_in("UTC"), windows)
     assert frame.columns[:3] == ["user_hash", "user_id", "label"]
     assert sorted(frame.columns[3:]) == sorted(feature_columns(windows, ["view"]))
     assert frame["user_hash"].is_sorted()
