@@ -120,7 +120,7 @@ def _run(
     from ecbehave.stages.features import input_types
 
     loaded = _load(config, overrides, workspace)
-    progress = make_progress(log_format=log_format, quiet=quiet)
+    progress = make_progress(log_format=log_format, quiet=quiet, masked=loaded.masked)
     context = Context(
         config=loaded.config,
         public=loaded.public,
@@ -130,21 +130,18 @@ def _run(
         memory_bytes=memory_bytes,
         config_file=str(config),
         force=force,
+        masked=loaded.masked,
     )
-    input_types(context)
-    results, gate = [], None
     try:
-        with context.workspace.lock(f"ecbehave {command}", wait_seconds, progress.say):
-            for stage in STAGES if command == "run" else (command,):
-                started = time.monotonic()
-                outcome, gate = _through_gate(_stage(stage), context)
-                results.append(_result(stage, outcome, time.monotonic() - started))
-                if gate:
-                    break
+        input_types(context)
+        results, gate = _stages(command, context, wait_seconds)
     except KeyboardInterrupt:
         raise InterruptedRunError(
             "interrupted; nothing half-done was published. Run again to go on"
         ) from None
+    except EcbehaveError as error:
+        error.args = (loaded.masked(str(error)),)
+        raise
     try:
         _print(command, results, as_json=json_output)
         sys.stdout.flush()
@@ -153,6 +150,21 @@ def _run(
         raise ArtifactError(f"the result cannot be written to stdout ({error.strerror})") from error
     if gate:
         raise gate
+
+
+def _stages(
+    command: str, context: "Context", wait_seconds: float
+) -> "tuple[list[dict[str, Any]], GateError | None]":
+    """Run a command's stages under the workspace's lock, up to a gate that stops them."""
+    results: list[dict[str, Any]] = []
+    with context.workspace.lock(f"ecbehave {command}", wait_seconds, context.progress.say):
+        for stage in STAGES if command == "run" else (command,):
+            started = time.monotonic()
+            outcome, gate = _through_gate(_stage(stage), context)
+            results.append(_result(stage, outcome, time.monotonic() - started))
+            if gate:
+                return results, gate
+    return results, None
 
 
 def _through_gate(stage: Any, context: "Context") -> "tuple[Outcome, GateError | None]":

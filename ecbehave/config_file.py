@@ -6,7 +6,7 @@ made from the tree in which it still stands as `${NAME}`.
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -21,6 +21,8 @@ from ecbehave.config_yaml import SET, KeyPath, Node, Problem, Where, parse, refu
 C = TypeVar("C", bound=Config)
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+#: Shorter values are no secrets, and stand in other words.
+_SHORTEST_SECRET = 4
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,15 @@ class Loaded(Generic[C]):
 
     config: C = field(repr=False)
     public: dict[str, Any]
+    secrets: Mapping[str, str] = field(repr=False)
+    """Environment variables that were filled in, and their values."""
+
+    def masked(self, text: str) -> str:
+        """Return a text with `${NAME}` in place of every value that came from the environment."""
+        for name, value in sorted(self.secrets.items(), key=lambda item: -len(item[1])):
+            if len(value) >= _SHORTEST_SECRET:
+                text = text.replace(value, f"${{{name}}}")
+        return text
 
 
 def load(
@@ -77,7 +88,13 @@ def _checked(tree: Node, config_class: type[C]) -> Loaded[C]:
     for path, node in _walk(tree):
         if isinstance(node.value, str) and _VARIABLE.search(node.value):
             _value(public, path[:-1])[path[-1]] = _value(shown, path)
-    return Loaded(config, public)
+    names = {
+        name
+        for _, node in _walk(tree)
+        if isinstance(node.value, str)
+        for name in _VARIABLE.findall(node.value)
+    }
+    return Loaded(config, public, {name: os.environ[name] for name in names})
 
 
 def _validate(config_class: type[C], tree: dict[str, Any]) -> tuple[C | None, list[ErrorDetails]]:

@@ -13,9 +13,16 @@ Advance = Callable[[int], None]
 class Progress:
     """Plain lines for cron and logs, as text or as one JSON object a line."""
 
-    def __init__(self, log_format: Literal["text", "json"] = "text", *, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        log_format: Literal["text", "json"] = "text",
+        *,
+        quiet: bool = False,
+        masked: Callable[[str], str] = str,
+    ) -> None:
         self._log_format = log_format
         self._quiet = quiet
+        self._masked = masked
 
     def say(self, message: str) -> None:
         """Write one line, unless quiet."""
@@ -27,6 +34,7 @@ class Progress:
         self._write("error", message)
 
     def _write(self, level: str, message: str) -> None:
+        message = self._masked(message)
         if self._log_format == "json":
             line = {
                 "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -67,8 +75,10 @@ class TerminalProgress(Progress):
             yield lambda done: bar.advance(task, done)
 
 
-def make_progress(*, log_format: Literal["text", "json"], quiet: bool) -> Progress:
-    """Return bars when a person looks at stderr, and plain lines otherwise."""
+def make_progress(
+    *, log_format: Literal["text", "json"], quiet: bool, masked: Callable[[str], str] = str
+) -> Progress:
+    """Return bars when a person looks at stderr, and plain lines otherwise; `masked` hides secrets in both."""
     if sys.stderr.isatty() and not quiet and log_format == "text":
-        return TerminalProgress(log_format)
-    return Progress(log_format, quiet=quiet)
+        return TerminalProgress(log_format, masked=masked)
+    return Progress(log_format, quiet=quiet, masked=masked)

@@ -86,3 +86,30 @@ def test_a_model_of_another_version_is_refused(make_shop: Callable[..., Shop]) -
     assert done.stderr == (
         f"error: {path.parent} was trained by another version of ecbehave; run: ecbehave run --config {shop.config()}\n"
     )
+
+
+def test_what_comes_from_the_environment_is_in_no_file_and_no_line(make_shop: Callable[..., Shop]) -> None:
+    shop = make_shop("vault-of-secrets")
+    sources = shop.settings["dataset"]["sources"]
+    hidden = [source | {"path": f"${{VAULT}}/{source['path']}"} for source in sources]
+    config = shop.config(dataset={"sources": hidden})
+    secret = {"VAULT": str(shop.folder)}
+    workspace = str(shop.folder.parent / "elsewhere")
+    done = shop.run("run", "--workspace", workspace, config=config, **secret)
+    assert done.returncode == 0, done.stderr
+    again = shop.run("run", "--workspace", workspace, config=config, **secret)
+    assert "skipped" in again.stdout
+    assert "done" not in again.stdout
+    shop.write(shop_log(seed=1))
+    changed = shop.run("ingest", "--workspace", workspace, config=config, **secret)
+    assert changed.returncode == 3
+    assert changed.stderr.startswith(
+        "error: ${VAULT}/raw/events.csv has other content than when it was ingested"
+    )
+    (shop.raw / "events.csv").unlink()
+    missing = shop.run("ingest", "--workspace", f"{workspace}-2", config=config, **secret)
+    assert "no file matches ${VAULT}/raw/events*.csv" in missing.stderr
+    for text in (done.stdout, done.stderr, again.stderr, changed.stderr, missing.stderr):
+        assert "vault-of-secrets" not in text
+    for path in (shop.folder.parent / "elsewhere").rglob("*"):
+        assert not path.is_file() or b"vault-of-secrets" not in path.read_bytes(), path

@@ -24,6 +24,8 @@ class Context:
     config_file: str
     """The config's file, for messages that say what to run."""
     force: bool = False
+    masked: Callable[[str], str] = str
+    """Puts `${NAME}` back in place of what came from the environment."""
 
 
 def upstream(context: Context, stage: str, name: str, spec_of: Callable[[Context], Spec]) -> Artifact:

@@ -31,7 +31,7 @@ class Batch:
     id: str
     table: str
     path: str
-    """The source file."""
+    """The source file, with `${NAME}` where its path came from the environment."""
     file: str
     """The stored file, relative to the artifact."""
     settings: str
@@ -61,6 +61,7 @@ class Batch:
 class Found:
     """A file that the sources name, and its batch."""
 
+    path: Path
     batch: Batch
     source: FileSource
     source_index: int
@@ -92,8 +93,9 @@ def plan(context: Context, published: Artifact | None) -> tuple[list[Found], lis
         )
         all_settings.add(settings)
         for path in _files(source, _key(index), may_be_gone=any(b.settings == settings for b in known)):
-            before = by_path.get((str(path), settings))
-            batch = _identify(path, source, settings, before, is_trusted=not context.force)
+            shown = context.masked(str(path))
+            before = by_path.get((shown, settings))
+            batch = _identify(path, shown, source, settings, before, is_trusted=not context.force)
             if before and batch.sha256 != before.sha256:
                 changed.append(before)
             if batch.identity in taken:
@@ -108,7 +110,7 @@ def plan(context: Context, published: Artifact | None) -> tuple[list[Found], lis
                 )
             taken[batch.identity] = batch
             is_new = context.force or batch.identity not in by_identity
-            found.append(Found(batch, source, index, is_new))
+            found.append(Found(path, batch, source, index, is_new))
     lost = [b for b in changed if b.identity not in taken]  # a renamed file (log rotation) is not lost
     if lost and context.config.dataset.changed_files == "fail":
         raise DataError(_changed(lost))
@@ -136,7 +138,7 @@ def _files(source: FileSource, key: str, *, may_be_gone: bool) -> list[Path]:
 
 
 def _identify(
-    path: Path, source: FileSource, settings: str, before: Batch | None, *, is_trusted: bool
+    path: Path, shown: str, source: FileSource, settings: str, before: Batch | None, *, is_trusted: bool
 ) -> Batch:
     """Return the file's batch; a file with unchanged size and time is not read again, where that is trusted."""
     stat = path.stat()
@@ -153,7 +155,7 @@ def _identify(
     return Batch(
         id=identifier,
         table=source.table,
-        path=str(path),
+        path=shown,
         file=f"{source.table}/batch-{identifier}.parquet",
         settings=settings,
         sha256=sha256,
@@ -191,12 +193,12 @@ def _read(found: Found, folder: Path, timezone: str) -> tuple[int, int]:
     batch, n_rows, n_unparsed = found.batch, 0, 0
     received_at = datetime.fromisoformat(batch.received_at)
     with TableWriter(folder / batch.file, raw_schema(batch.table, batch.columns)) as writer:
-        path, key = Path(batch.path), _key(found.source_index)
-        for chunk in read_chunks(path, found.source, timezone, received_at, batch.id, key=key):
+        key = _key(found.source_index)
+        for chunk in read_chunks(found.path, found.source, timezone, received_at, batch.id, key=key):
             writer.write(chunk)
             n_rows += chunk.height
             n_unparsed += chunk.height - chunk["unparsed"].null_count()
-    stat = Path(batch.path).stat()
+    stat = found.path.stat()
     if (stat.st_size, stat.st_mtime_ns) != (batch.bytes, batch.modified_ns):
         raise DataError(f"{batch.path} changed while it was read; run again when it is complete")
     return n_rows, n_unparsed
