@@ -1,8 +1,42 @@
-"""What tasks share: users who did something."""
+"""What tasks share: durations, and users who did something."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Generic, TypeVar
 
 import polars as pl
 
+from ecbehave.config import ChurnTask, PreferenceTask, PurchaseTask, duration_in_words
+
 ANY = "any"
+
+C = TypeVar("C", bound=ChurnTask | PurchaseTask | PreferenceTask)
+
+
+@dataclass(frozen=True)
+class AskedOfActive(Generic[C]):
+    """A question about everybody with any event in the activity window, unless the task says otherwise."""
+
+    config: C
+
+    @property
+    def active_within(self) -> timedelta:
+        """Length of the activity window before the cutoff."""
+        return self.config.active_within
+
+    @property
+    def horizon(self) -> timedelta:
+        """Length of the label window."""
+        return self.config.horizon
+
+    @property
+    def population_in_words(self) -> str:
+        """Who is asked."""
+        return f"every user with any event in the {duration_in_words(self.active_within)} before the cutoff"
+
+    def population(self, recent: pl.LazyFrame) -> pl.LazyFrame:
+        """Return users with any event in the activity window."""
+        return users(recent)
 
 
 def of_type(events: pl.LazyFrame, event: str) -> pl.LazyFrame:

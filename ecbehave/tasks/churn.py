@@ -1,33 +1,21 @@
 """Which active customer stops?"""
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import ClassVar, Literal
 
 import polars as pl
 
 from ecbehave.config import ChurnTask, duration_in_words
-from ecbehave.tasks.activity import in_words, of_type, users, with_label
+from ecbehave.tasks.activity import AskedOfActive, in_words, of_type, users, with_label
 
 
 @dataclass(frozen=True)
-class Churn:
+class Churn(AskedOfActive[ChurnTask]):
     """A customer with the event in the last `active_within` who does not have it within the horizon."""
 
-    config: ChurnTask
     name: ClassVar[str] = "churn"
     output: ClassVar[Literal["binary"]] = "binary"
     headline: ClassVar[str] = "auroc"
-
-    @property
-    def active_within(self) -> timedelta:
-        """Length of the activity window before the cutoff."""
-        return self.config.active_within
-
-    @property
-    def horizon(self) -> timedelta:
-        """Length of the label window."""
-        return self.config.horizon
 
     @property
     def population_in_words(self) -> str:

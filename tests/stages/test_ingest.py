@@ -387,12 +387,3 @@ def test_a_batch_is_named_by_content_and_settings_not_by_place(desk: Desk, tmp_p
     assert [b["id"] for b in moved.batches().values()] == [b["id"] for b in desk.batches().values()]
     assert moved.published().fingerprint == desk.published().fingerprint
     assert re.fullmatch(r"events/batch-[0-9a-f]{12}\.parquet", desk.batches()["events-1.csv"]["file"])
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_named(desk: Desk) -> None:
-    path = desk.shop.raw / "events-1.csv"
-    path.chmod(0)
-    with pytest.raises(DataError) as error:
-        desk.ingest()
-    assert str(error.value) == f"{path} cannot be read: Permission denied; give this user access to it"
