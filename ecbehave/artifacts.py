@@ -331,6 +331,25 @@ class Workspace:
         shutil.rmtree(self._tmp)
 
 
+def take_over(published: Artifact, file: str, folder: Path) -> str:
+    """Take a file of a published artifact into a new one, without copying it where the disk can do that.
+
+    Returns:
+        The SHA-256 that it had when it was published, for `Built.kept`.
+    """
+    target = folder / file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # What is missing is found out when the new artifact's files are compared with `Built.kept`.
+    with suppress(FileNotFoundError):
+        try:
+            os.link(published.path / file, target)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            shutil.copyfile(published.path / file, target)
+    return str(published.manifest["files"][file]["sha256"])
+
+
 def changed_keys(before: Mapping[str, Any], after: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Return the dotted keys at which two config parts differ."""
     keys: list[str] = []

@@ -11,12 +11,6 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-#: Rows of a bucket at most, however much memory there is: more brings no speed.
-_MOST_ROWS = 500_000
-_FEWEST_ROWS = 20_000
-#: Measured resident bytes per event while a bucket is cleaned or its features are made, with a margin.
-_BYTES_PER_ROW = 800
-
 
 def user_hash(user_id: pl.Series) -> pl.Series:
     """Return a 64-bit hash (UInt64) of each text, computed once per distinct value.
@@ -60,10 +54,9 @@ def _mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return value ^ (value >> shift)
 
 
-def n_buckets(n_rows: int, memory_bytes: int) -> int:
-    """Return how many buckets (a power of two) keep the work on one within a quarter of the memory."""
-    rows = min(max(memory_bytes // 4 // _BYTES_PER_ROW, _FEWEST_ROWS), _MOST_ROWS)
-    return 1 << max(math.ceil(math.log2(max(n_rows, 1) / rows)), 0)
+def n_buckets(n_rows: int, rows_at_once: int) -> int:
+    """Return how many buckets, a power of two, have about that many rows each at most."""
+    return 1 << max(math.ceil(math.log2(max(n_rows, 1) / rows_at_once)), 0)
 
 
 def bucket_of(n: int) -> pl.Expr:

@@ -287,6 +287,75 @@ _stage_command("predict", "Score everybody who is asked, as of the last complete
 _stage_command("run", "Do all that is stale, from ingest to predict.")
 
 
+@app.command("simulate")
+def simulate_command(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new or an empty folder.")],
+    users: Annotated[int, typer.Option("--users", metavar="N", help="Number of users.")],
+    items: Annotated[int, typer.Option("--items", metavar="N", help="Number of items.")] = 2_000,
+    days: Annotated[int, typer.Option("--days", metavar="N", help="Days of the log.")] = 180,
+    start: Annotated[str, typer.Option("--start", metavar="DAY", help="First day, in UTC.")] = "2024-01-01",
+    events_per_user: Annotated[
+        float, typer.Option("--events-per-user", metavar="X", help="Mean events per user over the whole log.")
+    ] = 50,
+    seed: Annotated[int, typer.Option("--seed", metavar="S", help="Same seed, same bytes.")] = 0,
+    output_format: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="parquet, csv or csv.gz.")
+    ] = "parquet",
+    days_per_file: Annotated[
+        int | None,
+        typer.Option("--days-per-file", metavar="N", help="By default, what makes 500,000 events."),
+    ] = None,
+    dirt: Annotated[
+        float, typer.Option("--dirt", metavar="SHARE", help="Share of rows with something wrong.")
+    ] = 0,
+    threads: Threads = None,
+    quiet: Quiet = False,
+    json_output: Json = False,
+    log_format: LogFormat = "text",
+) -> None:
+    """Write a made-up shop's log, with the true probabilities of purchase and churn."""
+    threads = threads or _cores()
+    os.environ["POLARS_MAX_THREADS"] = str(threads)
+
+    from ecbehave.artifacts import peak_memory_bytes
+    from ecbehave.progress import make_progress
+    from ecbehave.simulate.settings import read_settings
+    from ecbehave.simulate.writer import simulate
+
+    settings = read_settings(
+        start,
+        output_format,
+        users=users,
+        items=items,
+        days=days,
+        events_per_user=events_per_user,
+        seed=seed,
+        days_per_file=days_per_file,
+        dirt=dirt,
+    )
+    progress = make_progress(log_format=log_format, quiet=quiet)
+    started = time.monotonic()
+    try:
+        with progress.track("simulate", round(users * events_per_user)) as advance:
+            written = simulate(settings, out, threads, advance)
+    except KeyboardInterrupt:
+        raise InterruptedRunError("interrupted; nothing was written. Run again to start over") from None
+    progress.say(f"simulate: {written.rows:,} events of {users:,} users in {written.files} files")
+    progress.say(f"simulate: the truth is in {out / 'truth'}")
+    result = {
+        "command": "simulate",
+        "status": "done",
+        "artifact": str(out),
+        "rows": written.rows,
+        "files": written.files,
+        "event_types": written.event_types,
+        "dirt": written.dirt,
+        "seconds": round(time.monotonic() - started, 3),
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+    _print("simulate", [result], as_json=json_output)
+
+
 @config_app.command("show")
 def config_show(config: ConfigPath, overrides: Overrides = None, workspace: WorkspaceDir = None) -> None:
     """Print the resolved config, defaults filled in and secrets left out."""
@@ -302,6 +371,14 @@ def config_schema() -> None:
     from ecbehave.models import config_class
 
     print(json.dumps(json_schema(config_class()), indent=2))
+
+
+@config_app.command("features")
+def config_features() -> None:
+    """Print the catalogue of features, with units, formulas and what null means, as Markdown."""
+    from ecbehave.inputs.feature_page import feature_page
+
+    print(feature_page(), end="")
 
 
 def _progress_of(arguments: list[str]) -> "Progress":

@@ -6,7 +6,7 @@
 import difflib
 import re
 from datetime import date, datetime, timedelta
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -126,6 +126,9 @@ class FileSource(Section):
     """Separator of a CSV file."""
     encoding: str = "utf-8"
     """Text encoding of CSV and JSON lines, e.g. `latin-1`."""
+    timeless: bool = False
+    """Of `users`: the attributes have always held (region, year of birth). Otherwise a row counts from its
+    `known_from` on, or else from the time at which its file was written."""
 
     @field_validator("delimiter")
     @classmethod
@@ -179,6 +182,8 @@ class FileSource(Section):
             )
         if self.table != "events" and self.event_type is not None:
             raise ValueError(f"event_type has no meaning in table {self.table}")
+        if self.timeless and (self.table != "users" or "known_from" in self.columns):
+            raise ValueError("timeless is for a users table that maps no known_from")
         return self
 
 
@@ -212,6 +217,46 @@ class Outlier(Section):
     """`clip` lowers the value to the limit, `quarantine` refuses the row."""
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Quality(Section):
+    """What the data quality report makes `clean` fail for (exit 3); without a limit, it only reports."""
+
+    max_null_share: dict[str, Share] = {}
+    """Column of the log to the largest share of a source's rows in which it may be missing or unreadable."""
+    max_duplicate_share: Share | None = None
+    """Largest share of a source's rows that may be exact duplicates."""
+    late_after: Duration = timedelta(days=7)
+    """A row is late that comes so long after its time: after `received_at`, where a source maps it, or else after
+    what earlier files of the source already reach to."""
+    max_late_share: Share | None = None
+    """Largest share of a source's rows that may be late."""
+    max_bot_share: Share | None = None
+    """Largest share of all rows that may be refused as bot-like."""
+    max_gap: Duration | None = None
+    """Longest believable run of whole days without an event, of a type that comes on most days."""
+    max_volume_change: Annotated[float, Field(gt=1)] | None = None
+    """Largest believable factor between a day's events of a type and what is usual on that weekday."""
+    min_events_per_day: Annotated[int, Field(gt=0)] | None = None
+    """Fewest believable events on a whole day of the log."""
+    look_back: Duration | None = None
+    """`max_gap`, `max_volume_change` and `min_events_per_day` look at this time before the log's end; by default at
+    all of it."""
+
+    @field_validator("max_null_share")
+    @classmethod
+    def _has_columns(cls, shares: dict[str, float]) -> dict[str, float]:
+        unknown = [c for c in shares if c not in EVENT_COLUMNS]
+        if unknown:
+            close = difflib.get_close_matches(unknown[0], EVENT_COLUMNS, 1)
+            hint = f"; did you mean {close[0]!r}?" if close else "."
+            raise ValueError(
+                f"the log has no column {', '.join(unknown)}{hint} It has {', '.join(EVENT_COLUMNS)}"
+            )
+        return shares
+
+
 class Clean(Section):
     """What is refused, and what is cut."""
 
@@ -229,6 +274,8 @@ class Clean(Section):
     """The stage fails when a larger share of the rows is refused."""
     outliers: dict[OutlierColumn, Outlier] = {}
     """Columns whose highest values are cut."""
+    quality: Quality = Quality()
+    """Limits of the data quality report."""
 
 
 class ChurnTask(Section):
@@ -244,17 +291,34 @@ class ChurnTask(Section):
     """Who does not have it in this time from the cutoff on has churned."""
 
 
+class Candidates(Section):
+    """What each user is paired with, for `target: item` and `target: category`; the rest counts as not bought."""
+
+    recent: Duration | None = timedelta(days=91)
+    """All that the user had any event with in this time before the cutoff; null takes all history."""
+    popular: Annotated[int, Field(ge=0)] = 0
+    """And so many of what most users bought in the longest of `features.windows`."""
+
+
 class PurchaseTask(Section):
     """Who buys?"""
 
     kind: Literal["purchase"]
     """The question."""
-    target: Literal["any"] = "any"
-    """What is bought: anything."""
+    target: Literal["any", "category", "item"] = "any"
+    """What is bought: anything, or for each pair of a user and a candidate, that category or that item."""
     active_within: Duration = timedelta(days=28)
     """Who had any event in this time before the cutoff is asked about."""
     horizon: Duration = timedelta(days=7)
     """A purchase in this time from the cutoff on counts."""
+    candidates: Candidates = Candidates()
+    """What each user is paired with, where `target` is not `any`."""
+
+    @model_validator(mode="after")
+    def _has_use_for_candidates(self) -> Self:
+        if self.target == "any" and self.candidates != Candidates():
+            raise ValueError("candidates are for target: item or category; take them out, or set target")
+        return self
 
 
 class PreferenceTask(Section):
@@ -286,8 +350,52 @@ class Split(Section):
     """Number of test cutoffs."""
 
 
+class Select(Section):
+    """Which features a model is given; those that it reads by name stay out of this."""
+
+    drop_constant: bool = True
+    """Leave out features with the same value in all train rows."""
+    max_correlation: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Leave out a number that follows an earlier one with at least this correlation on the train rows, and is
+    unknown in the same rows; null keeps it."""
+    by: Literal["gain", "mutual_information"] = "gain"
+    """What `keep` goes by, on the validation window: `gain` is the rise of the log loss when the feature's
+    contribution is taken out."""
+    keep: Annotated[int, Field(gt=0)] | None = None
+    """Number of features to keep, the best ones; null keeps all."""
+
+
+Encode = Literal["one_hot", "ordinal", "frequency", "target"]
+Normalise = Literal["none", "standard", "min_max", "robust"]
+Impute = Literal["none", "median", "zero"]
+
+#: The keys of `features` that train reads: they change what a model is given, but not the stored table.
+PREPARATION = ("encode", "normalise", "log", "impute", "missing_flags", "max_categories", "select")
+
+
+FeatureGroup = Literal[
+    "sessions",
+    "rhythm",
+    "depth",
+    "baskets",
+    "prices",
+    "price_level",
+    "discounts",
+    "coupons",
+    "returns",
+    "funnel",
+    "abandonment",
+    "ratings",
+    "categories",
+    "brands",
+    "calendar",
+    "popularity",
+    "attributes",
+]
+
+
 class Features(Section):
-    """The table input."""
+    """The table input, and how a model is given it: everything of that is learned from the train rows alone."""
 
     windows: Annotated[list[Duration], Field(min_length=1)] = [
         timedelta(days=7),
@@ -295,6 +403,26 @@ class Features(Section):
         timedelta(days=91),
     ]
     """Lengths of history that features are computed over, besides all of it."""
+    groups: list[FeatureGroup] = list(get_args(FeatureGroup))
+    """Groups of features to build, where the log supports them; counts, recency and orders always are. Tables of pairs
+    (`task.target`) have features of their own, and do not read this."""
+    session_gap: Duration = timedelta(minutes=30)
+    """A longer time without an event ends a session, for events without a `session_id`."""
+    encode: Encode | None = None
+    """How categories become numbers; `target` takes the rate of labels known before the row's cutoff. By default
+    what suits the kind of model; so for the next four keys."""
+    normalise: Normalise | None = None
+    """Scale of numbers: by mean and deviation, smallest and largest, or median and middle half of the train rows."""
+    log: bool | None = None
+    """Take the logarithm, log(1 + |x|) with the sign of x, of numbers whose skewness in the train rows is above 1."""
+    impute: Impute | None = None
+    """What stands in for an unknown number: the median of the train rows, or 0."""
+    missing_flags: bool | None = None
+    """Add a column that says where a number is unknown, for those that are somewhere in the train rows."""
+    max_categories: Annotated[int, Field(gt=0)] = 20
+    """Categories with a code of their own, the most frequent ones; rarer and new ones share the code `other`."""
+    select: Select = Select()
+    """Which features a model is given."""
 
     @field_validator("windows")
     @classmethod
@@ -321,6 +449,9 @@ class Evaluate(Section):
     """Lengths of the list at which a ranking is judged."""
     require_improvement: bool = False
     """Exit with code 5 when the model is not clearly better than the baseline."""
+    truth: str | None = None
+    """Folder `truth` of a log that `ecbehave simulate` wrote, relative to the YAML file's folder or absolute: what
+    part of the reachable AUROC does the model reach? For purchase, and churn of purchases."""
 
 
 class Predict(Section):
@@ -363,9 +494,25 @@ class Config(Section):
     @field_validator("name")
     @classmethod
     def _is_free(cls, name: str) -> str:
-        if name in ("events_raw", "clean"):
-            raise ValueError(f"the folder {name} holds the log of all runs; set name to another one")
+        if name in ("events_raw", "clean", "quality-failed"):
+            raise ValueError(f"the folder {name} is about the log of all runs; set name to another one")
         return name
+
+    @model_validator(mode="after")
+    def _has_truth_for_task(self) -> Self:
+        if self.evaluate.truth is None:
+            return self
+        if isinstance(self.task, PreferenceTask):
+            raise ValueError("evaluate.truth is for the tasks purchase and churn; take it out for preference")
+        if isinstance(self.task, PurchaseTask) and self.task.target != "any":
+            raise ValueError(
+                "evaluate.truth knows who purchases anything; take it out, or set task.target to any"
+            )
+        if isinstance(self.task, ChurnTask) and self.task.event != "purchase":
+            raise ValueError(
+                f"evaluate.truth knows who purchases; with task.event: {self.task.event}, take it out"
+            )
+        return self
 
     @model_validator(mode="before")
     @classmethod

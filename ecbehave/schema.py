@@ -34,6 +34,8 @@ EVENT_COLUMNS: dict[str, pl.DataType] = {
     "price": pl.Float64(),
     "quantity": pl.Float64(),
     "amount": pl.Float64(),
+    "discount": pl.Float64(),
+    "coupon": pl.Float64(),
     "rating": pl.Float64(),
     "dwell_seconds": pl.Float64(),
     "received_at": TS,
@@ -45,7 +47,7 @@ ORIGIN: dict[str, pl.DataType] = {"batch": pl.String(), "row": pl.UInt32()}
 #: One row per row of the source. `unparsed` holds `column=text` of values that could not be read.
 EVENTS_RAW = EVENT_COLUMNS | ORIGIN | {"unparsed": pl.String()}
 
-#: The clean log: one file per bucket, sorted by EVENT_ORDER. `user_hash` decides the bucket.
+#: The clean log: one file per period, sorted by EVENT_ORDER. A bucket is a range of `user_hash`.
 EVENTS: dict[str, pl.DataType] = {"user_hash": pl.UInt64()} | EVENT_COLUMNS | ORIGIN
 
 #: The total order of events. It depends on the content of a row and on its place in the source only
@@ -63,9 +65,13 @@ ITEMS: dict[str, pl.DataType] = {
     "title": pl.String(),
 }
 
-#: Side tables as ingested; `users` carries whatever attributes the config maps, as text.
+#: Side tables as ingested; `users` carries whatever attributes the config maps, as text, and since when they
+#: are known (null: they have always held).
 ITEMS_RAW = ITEMS | ORIGIN | {"unparsed": pl.String()}
-USERS_KEY: dict[str, pl.DataType] = {"user_id": pl.String()}
+USERS_KEY: dict[str, pl.DataType] = {"user_id": pl.String(), "known_from": TS}
+
+#: What a user may be paired with; one of these is a further key of tables of pairs.
+TARGETS: dict[str, pl.DataType] = {"item_id": pl.String(), "category": pl.String()}
 
 #: Keys of the table input; every further column is a feature (Float32).
 TABLE_KEYS: dict[str, pl.DataType] = {
@@ -113,3 +119,10 @@ RANKING_SCORES: dict[str, pl.DataType] = {
     "is_cold": pl.Boolean(),
     "model": pl.String(),
 }
+
+
+def binary_scores(target: str | None) -> dict[str, pl.DataType]:
+    """Return the columns of a score file; of pairs, the target follows the user."""
+    if target is None:
+        return BINARY_SCORES
+    return {"user_id": pl.String(), target: TARGETS[target]} | BINARY_SCORES

@@ -1,6 +1,7 @@
 """Reading and writing stored tables: Parquet in bounded row groups, the same bytes for the same rows."""
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -9,21 +10,28 @@ from typing import Any, Self
 import polars as pl
 import pyarrow.parquet as pq
 
-#: Rows per row group: bounds what a reader must hold, whoever wrote the table.
+#: Rows per row group of a log: bounds what a reader must hold, whoever wrote the table.
 ROW_GROUP = 131_072
+#: Values per row group of tables with many columns.
+_VALUES = ROW_GROUP * 32
 
 
 class TableWriter:
-    """Writes frames to one Parquet file; its bytes do not depend on how the rows were cut into frames."""
+    """Writes frames to one Parquet file; its bytes do not depend on how the rows were cut into frames.
 
-    def __init__(self, path: Path, schema: Mapping[str, Any], row_group: int = ROW_GROUP) -> None:
+    Row groups are encoded in a thread of the writer's own, one at a time, while the next one is computed.
+    """
+
+    def __init__(self, path: Path, schema: Mapping[str, Any], row_group: int | None = None) -> None:
         self._schema = pl.Schema(schema)
-        self._row_group = row_group
+        self._row_group = row_group or min(ROW_GROUP, _VALUES // len(schema))
         self._pending: list[pl.DataFrame] = []
         self._n_pending = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         arrow = self._schema.to_frame().to_arrow(compat_level=pl.CompatLevel.oldest()).schema
-        self._writer = pq.ParquetWriter(path, arrow, compression="zstd")
+        self._writer = pq.ParquetWriter(path, arrow, compression="zstd", **_encodings(self._schema))
+        self._thread = ThreadPoolExecutor(1)
+        self._encoding: Future[None] | None = None
 
     def write(self, frame: pl.DataFrame) -> None:
         """Append a frame; columns are taken by name."""
@@ -36,17 +44,33 @@ class TableWriter:
     def _flush(self, *, is_last: bool) -> None:
         rows = pl.concat(self._pending)
         n_whole = rows.height if is_last else rows.height // self._row_group * self._row_group
-        for start in range(0, n_whole, self._row_group):
-            group = rows.slice(start, min(self._row_group, n_whole - start))
-            table = group.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-            self._writer.write_table(table, row_group_size=self._row_group)
+        self._wait()
+        self._encoding = self._thread.submit(self._encode, rows.head(n_whole))
         self._pending = [rows.slice(n_whole)]
         self._n_pending = rows.height - n_whole
 
+    def _encode(self, rows: pl.DataFrame) -> None:
+        for group in rows.iter_slices(self._row_group):
+            table = group.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+            self._writer.write_table(table, row_group_size=self._row_group)
+
+    def _wait(self) -> None:
+        """Wait for the rows that are being encoded; what went wrong with them is raised here."""
+        running, self._encoding = self._encoding, None
+        if running:
+            running.result()
+
     def close(self) -> None:
         """Write what is pending, and the footer."""
-        if self._n_pending:
-            self._flush(is_last=True)
+        try:
+            if self._n_pending:
+                self._flush(is_last=True)
+            self._wait()
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        self._thread.shutdown()
         self._writer.close()
 
     def __enter__(self) -> Self:
@@ -58,13 +82,27 @@ class TableWriter:
         if kind is None:
             self.close()
         else:
-            self._writer.close()
+            self._close()
+
+
+def _encodings(schema: pl.Schema) -> dict[str, Any]:
+    """Store counting numbers as differences, and everything else as references to its distinct values.
+
+    Hashes come sorted, with repeats: differences would be as long as they are.
+    """
+    is_counting = {name: dtype.is_integer() or dtype.is_temporal() for name, dtype in schema.items()}
+    counting = [name for name, dtype in schema.items() if is_counting[name] and dtype != pl.UInt64]
+    counting = [name for name in counting if schema[name] not in (pl.Int8, pl.UInt8)]
+    return {
+        "use_dictionary": [name for name in schema if name not in counting],
+        "column_encoding": dict.fromkeys(counting, "DELTA_BINARY_PACKED"),
+    }
 
 
 class TableWriters:
     """A group of writers, opened on first use and closed together."""
 
-    def __init__(self, folder: Path, row_group: int = ROW_GROUP) -> None:
+    def __init__(self, folder: Path, row_group: int | None = None) -> None:
         self._folder = folder
         self._row_group = row_group
         self._writers: dict[str, TableWriter] = {}

@@ -44,6 +44,12 @@ def shift(instant: datetime, by: timedelta, timezone: str) -> datetime:
     return (local.replace(tzinfo=None) + by).replace(tzinfo=ZoneInfo(timezone)).astimezone(UTC)
 
 
+def week(timezone: str) -> pl.Expr:
+    """Return the calendar week of an event in the shop's zone: the day (Date) of its Monday."""
+    local = pl.col("ts") if timezone == "UTC" else pl.col("ts").dt.convert_time_zone(timezone)
+    return local.dt.date().dt.truncate("1w").alias("week")
+
+
 def history(cutoff: datetime, since: datetime | None = None) -> pl.Expr:
     """Select events before the cutoff, from `since` on where it is given."""
     before = pl.col("ts") < cutoff

@@ -5,7 +5,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import settings
 from shops import SHARED, Shop, shop_log
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("ecbehave", deadline=None)
+settings.load_profile("ecbehave")
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ import pytest
 from command_line import Done, ecbehave
 from shops import PREFERENCE, Shop, shop_log
 
+from ecbehave.schema import QUARANTINE
+
 STAGES_OF_DATA = ("ingest", "clean", "features")
 
 
@@ -34,7 +36,8 @@ def log_file(shop: Shop) -> Path:
 
 
 def refused(shop: Shop) -> pl.DataFrame:
-    return pl.read_parquet(shop.workspace / "clean/quarantine/quarantine.parquet")
+    files = (shop.workspace / "clean" / "quarantine").glob("*.parquet")
+    return pl.concat([pl.DataFrame(schema=QUARANTINE), *map(pl.read_parquet, sorted(files))])
 
 
 # Files

@@ -1,16 +1,20 @@
-"""What must not matter does not: the order of source rows, their files, the number of buckets, the threads."""
+"""What must not matter does not: the order of source rows, their files, rows at once, the threads."""
 
-import json
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from shops import PREFERENCE, Shop, data_files, shop_log
 from stage_runs import Runs
 
-from ecbehave import buckets
+from ecbehave import memory
 from ecbehave.schema import ORIGIN
+from ecbehave.stages import clean
+from ecbehave.stages.log import read_buckets
 
 STAGES = ("ingest", "clean", "features", "train", "evaluate", "predict")
 BINARY: dict[str, Any] = {"task": {"kind": "churn", "active_within": "21d", "horizon": "14d"}}
@@ -20,6 +24,15 @@ RUNS: dict[str, dict[str, Any]] = {
         "task": {"kind": "purchase", "active_within": "21d", "horizon": "14d"},
         "model": {"kind": "rfm"},
         "baseline": {"kind": "base_rate"},
+    },
+    "purchase of categories": {
+        "task": {
+            "kind": "purchase",
+            "target": "category",
+            "candidates": {"recent": "14d", "popular": 2},
+            "active_within": "21d",
+            "horizon": "14d",
+        },
     },
     "preference with item_knn": PREFERENCE,
     "preference with personal_frequency": PREFERENCE | {"model": {"kind": "personal_frequency"}},
@@ -41,12 +54,6 @@ def events(shop: Shop) -> pl.DataFrame:
     return pl.read_parquet(shop.workspace / "clean" / "events" / "*.parquet").drop(*ORIGIN, "received_at")
 
 
-def n_buckets(shop: Shop) -> int:
-    manifest = json.loads((shop.workspace / "clean" / "manifest.json").read_text(encoding="utf-8"))
-    n: int = manifest["info"]["n_buckets"]
-    return n
-
-
 def assert_same(a: Shop, b: Shop) -> None:
     one, other = (results(shop.workspace / "shop") for shop in (a, b))
     assert [name for name in sorted(one.keys() | other.keys()) if one.get(name) != other.get(name)] == []
@@ -63,6 +70,8 @@ def shop_with(folder: Path, *files: pl.DataFrame) -> Shop:
     for number, rows in enumerate(files):
         shop.write(rows, f"events-{number}.csv")
     shop.write_items()
+    for file in shop.raw.iterdir():
+        os.utime(file, (1_717_200_000, 1_717_200_000))  # rows come in when their file is written
     return shop
 
 
@@ -74,9 +83,7 @@ def do(shop: Shop, settings: dict[str, Any], **how: Any) -> Shop:
 @pytest.fixture
 def reference(tmp_path: Path, settings: dict[str, Any]) -> Shop:
     """The whole pipeline on the log as it is: one file, one bucket, one thread."""
-    shop = do(shop_with(tmp_path / "reference", shop_log()), settings)
-    assert n_buckets(shop) == 1
-    return shop
+    return do(shop_with(tmp_path / "reference", shop_log()), settings)
 
 
 def test_the_log_has_ties_on_time_within_a_user() -> None:
@@ -101,27 +108,64 @@ def test_files_that_the_rows_lie_in_do_not_matter(
     assert_same(reference, do(shop, settings))
 
 
+@pytest.fixture
+def numbers_of_buckets(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Into how many buckets the log was cut whenever it was read."""
+    found = []
+
+    def note(files: Sequence[Path], columns: Sequence[str], n: int) -> Iterator[pl.DataFrame]:
+        found.append(n)
+        return read_buckets(files, columns, n)
+
+    monkeypatch.setattr(clean, "read_buckets", note)
+    return found
+
+
+def few_rows(patch: pytest.MonkeyPatch) -> None:
+    """Make all stages work on 1,000 rows at once."""
+    patch.setattr(memory, "FEWEST_ROWS", 1)
+    patch.setattr(memory, "MOST_ROWS", 1_000)
+
+
 def test_number_of_buckets_does_not_matter(
-    tmp_path: Path, reference: Shop, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    reference: Shop,
+    settings: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    numbers_of_buckets: list[int],
 ) -> None:
-    monkeypatch.setattr(buckets, "_FEWEST_ROWS", 1)
-    shop = do(shop_with(tmp_path / "buckets", shop_log()), settings, memory_bytes=4_000_000)
-    assert n_buckets(shop) == len(list((shop.workspace / "clean" / "events").glob("*.parquet"))) == 4
+    few_rows(monkeypatch)
+    shop = do(shop_with(tmp_path / "buckets", shop_log()), settings, threads=2)
+    assert set(numbers_of_buckets) == {4}
+    assert len(numbers_of_buckets) > 1
     assert_same(reference, shop)
+    assert data_files(shop.workspace / "clean") == data_files(reference.workspace / "clean")
 
 
-def test_a_file_of_refused_rows_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nights_do_not_matter(tmp_path: Path, reference: Shop, settings: dict[str, Any]) -> None:
+    """Cut into files of a month each with every twentieth row late, and cleaned one after the other."""
+    log = shop_log()
+    late = pl.Series(np.random.default_rng(0).random(log.height) < 0.05)
+    month = log["time"].str.slice(5, 2).cast(pl.Int64)
+    shop = shop_with(tmp_path / "nights")
+    for number in sorted(month.unique()):
+        shop.write(log.filter(month + late.cast(int) == number), f"events-{number}.csv")
+        Runs(shop, shop.config(**settings)).do("ingest", "clean")
+    shop.write(log.filter(month + late.cast(int) > month.max()), "events-9.csv")
+    assert_same(reference, do(shop, settings))
+
+
+def test_a_file_of_refused_rows_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numbers_of_buckets: list[int]
+) -> None:
     """With several buckets, none of which gets a row of it."""
-    settings, nobody = (
-        RUNS["purchase with rfm"],
-        shop_log().head(200).with_columns(user=pl.lit(None, pl.String)),
-    )
-    monkeypatch.setattr(buckets, "_FEWEST_ROWS", 1)
+    nobody = shop_log().head(200).with_columns(user=pl.lit(None, pl.String))
+    few_rows(monkeypatch)
     shops = [
-        do(shop_with(tmp_path / name, *files, shop_log()), settings, memory_bytes=4_000_000)
+        do(shop_with(tmp_path / name, *files, shop_log()), RUNS["purchase with rfm"])
         for name, files in (("without", ()), ("with", (nobody,)))
     ]
-    assert [n_buckets(shop) for shop in shops] == [4, 4]
+    assert set(numbers_of_buckets) == {4}
     assert_same(*shops)
 
 
@@ -149,10 +193,10 @@ def test_another_seed_gives_another_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["churn with boosting", "preference with item_knn"])
 def test_threads_and_memory_do_not_matter_on_the_command_line(tmp_path: Path, name: str) -> None:
     """On a log that is large enough for several buckets as they are in earnest."""
-    log, shops = shop_log(n_users=800), []
-    for threads, memory in (("1", "4GB"), ("2", "64MB")):
+    log, shops = shop_log(n_users=1_600), []
+    assert log.height > 60_000
+    for threads, size in (("1", "4GB"), ("2", "700MB")):
         shop = shop_with(tmp_path / threads, log)
-        shop.json("run", "--threads", threads, "--memory", memory, config=shop.config(**RUNS[name]))
+        shop.json("run", "--threads", threads, "--memory", size, config=shop.config(**RUNS[name]))
         shops.append(shop)
-    assert [n_buckets(shop) for shop in shops] == [1, 4]
     assert_same(*shops)

@@ -13,13 +13,13 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"stages"},
-    {"tasks", "inputs", "models", "sources", "report", "progress"},
+    {"tasks", "inputs", "models", "sources", "report", "progress", "simulate"},
     {"metrics", "windows", "artifacts", "schema", "tables", "buckets", "config", "config_file", "config_yaml",
-     "config_words", "config_reference"},
+     "config_words", "config_reference", "memory", "parallel"},
     {"errors", "__init__"},
 )  # fmt: skip
 #: Parts of one line that know nothing of each other; a model may know the form of its input.
-APART = {"tasks", "inputs", "models", "sources", "report", "progress"}
+APART = {"tasks", "inputs", "models", "sources", "report", "progress", "simulate"}
 ALLOWED = {("models", "ecbehave.inputs.types")}
 #: Library to where it may be imported; `True`: only inside functions, when it is needed.
 PLACES = {

@@ -18,10 +18,15 @@ import yaml
 from shops import ROOT, Shop, shop_log
 from stage_runs import Runs
 
-from ecbehave.inputs.histories import Events, Timelines, running
+from ecbehave.inputs import timeline
+from ecbehave.inputs.histories import Timelines
+from ecbehave.inputs.market import MarketSums
+from ecbehave.inputs.pair_market import PairMarketSums
+from ecbehave.inputs.pairs import Asking, PairTable
 from ecbehave.models import KINDS, model_class
 from ecbehave.schema import EVENT_ORDER
-from ecbehave.stages import clean, features
+from ecbehave.stages import clean, features, weeks
+from ecbehave.stages.bots import Past
 
 TEST_CUTOFF, VALIDATION_CUTOFF = "2024-04-16 00:00:00", "2024-04-02 00:00:00"
 #: A day whose cutoff is the test cutoff: the judged model may answer, since it knows nothing from then on.
@@ -30,9 +35,16 @@ AS_OF = "2024-04-15"
 TASKS: dict[str, dict[str, Any]] = {
     "churn": {"kind": "churn", "active_within": "21d", "horizon": "14d"},
     "purchase": {"kind": "purchase", "active_within": "21d", "horizon": "14d"},
+    "purchase_category": {
+        "kind": "purchase",
+        "target": "category",
+        "candidates": {"recent": "28d", "popular": 2},
+        "active_within": "21d",
+        "horizon": "14d",
+    },
     "preference": {"kind": "preference", "active_within": "28d", "horizon": "14d"},
 }
-OUTPUTS = {"churn": "binary", "purchase": "binary", "preference": "ranking"}
+OUTPUTS = {"churn": "binary", "purchase": "binary", "purchase_category": "binary", "preference": "ranking"}
 CASES = [(t, k) for t, output in OUTPUTS.items() for k in KINDS if output in model_class(k).inputs]
 #: Settings that let a kind learn from a small log; other kinds take their defaults.
 SMALL: dict[str, dict[str, Any]] = {
@@ -150,7 +162,7 @@ def inputs_before(run: Path, split: str) -> dict[str, Any]:
         found |= {
             name: content for name, content in of_cutoff.items() if not name.endswith("/labels.parquet")
         }
-    return found | {key: info[key] for key in ("splits", "event_types", "features")}
+    return found | {key: info[key] for key in ("splits", "facts", "features")}
 
 
 def _is_same(a: Any, b: Any) -> bool:
@@ -398,9 +410,28 @@ def _reads_on(by: timedelta) -> Callable[..., Any]:
     return leaky
 
 
-def _never_again(events: Events, what: str, cutoff: datetime) -> Any:
+def _never_again(when: Any, cutoff: datetime) -> Any:
     """Count what does not come again, in place of what has not come again by the cutoff."""
-    return running(events.following[what] == events.following[what].max())
+    return when == np.iinfo(np.int64).max
+
+
+_MOMENTS = MarketSums.partial
+
+
+def _sales_of_next_week(sums: MarketSums, events: pl.LazyFrame) -> Any:
+    """Count what sells, a week from the cutoff on."""
+    return _MOMENTS(sums, events.with_columns(pl.col("ts") - timedelta(days=7)))
+
+
+_PAIR_SUMS, _CANDIDATES = PairMarketSums.partial, PairTable._candidates
+
+
+def _pairs_sold_next_week(sums: PairMarketSums, events: pl.LazyFrame) -> Any:
+    return _PAIR_SUMS(sums, events.with_columns(pl.col("ts") - timedelta(days=7)))
+
+
+def _candidates_of_next_week(table: PairTable, pairs: Any, asking: Asking, market: Any) -> Any:
+    return _CANDIDATES(table, pairs, asking._replace(cutoff=asking.cutoff + timedelta(days=7)), market)
 
 
 def _a_week_later(cutoff: datetime, since: datetime | None = None) -> pl.Expr:
@@ -418,27 +449,35 @@ def _limits_of_all_months(counts: pl.DataFrame, quantile: float) -> pl.DataFrame
     return counts.select(pl.col("month").unique()).with_columns(limit=pl.lit(limit, pl.Float64))
 
 
-def _bot_for_ever(config: Any, timezone: str) -> pl.Expr:
-    day = pl.col("ts").dt.date()
-    is_bot = (pl.len().over("user_id", day) > config.max_events_per_user_day).max().over("user_id")
-    return pl.when(is_bot).then(pl.lit("bot_like")).alias("rule")
+def _bot_for_ever(rows: pl.DataFrame, past: Past, config: Any, timezone: str) -> Any:
+    """Refuse all of a week's events of a user who is bot-like on one of its days."""
+    is_bot = pl.len().over("user_id", pl.col("ts").dt.date()) > config.max_events_per_user_day
+    return rows.select(is_bot.max().over("user_id")).to_series().to_numpy()
 
 
-def _last_item_wins(rows: pl.LazyFrame) -> pl.LazyFrame:
+def _last_item_wins(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Keep the last of a user's events with an item: what is kept depends on what comes later."""
-    return rows.sort("ts").unique(["user_id", "item_id", "event_type"], keep="last").sort(EVENT_ORDER)
+    kept = rows.sort("ts").unique(["user_id", "item_id", "event_type"], keep="last").sort(EVENT_ORDER)
+    return kept, rows.join(kept, on=["batch", "row"], how="anti")
 
 
 LEAKS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
     "who is asked depends on a week of the future": (features, "history", _a_week_later),
     "features see a week of the future": (Timelines, "before", _reads_on(timedelta(days=7))),
     "features see the moment of the cutoff": (Timelines, "before", _reads_on(timedelta(microseconds=1))),
-    "what comes again later is not distinct": (Events, "newest", _never_again),
+    "what comes again later is not distinct": (timeline, "newest", _never_again),
+    "items are popular that will be": (MarketSums, "partial", _sales_of_next_week),
+    "pairs: what sells next week": (PairMarketSums, "partial", _pairs_sold_next_week),
+    "pairs: candidates of next week": (PairTable, "_candidates", _candidates_of_next_week),
     "event types of the whole log": (features, "event_types_before", _all_types),
     "outlier limits of all months": (clean, "monthly_limits", _limits_of_all_months),
-    "a bot was always a bot": (clean, "bot_rule", _bot_for_ever),
-    "repeats are dropped in favour of the last": (clean, "drop_duplicates", _last_item_wins),
+    "a bot was always a bot": (weeks, "bot_like", _bot_for_ever),
+    "repeats are dropped in favour of the last": (weeks, "split_duplicates", _last_item_wins),
 }
+
+
+#: Those that are planted in what only pairs of users and categories are made of.
+OF_PAIRS = ("pairs: what sells next week", "pairs: candidates of next week")
 
 
 @pytest.fixture
@@ -452,7 +491,8 @@ def test_a_planted_leak_into_the_inputs_is_found(
     two_futures: tuple[Leaky, Leaky], monkeypatch: pytest.MonkeyPatch, leak: str
 ) -> None:
     monkeypatch.setattr(*LEAKS[leak])
-    real, other = (shop.do("churn", "rfm", *INPUTS) for shop in two_futures)
+    task = "purchase_category" if leak in OF_PAIRS else "churn"
+    real, other = (shop.do(task, "rfm", *INPUTS) for shop in two_futures)
     assert differing(inputs_before(real, "test"), inputs_before(other, "test")) != []
 
 
@@ -492,9 +532,10 @@ def _grocery(folder: Path, task: str, log: pl.DataFrame) -> Path:
     log.write_csv(shop.raw / "transactions.csv")
     settings = [yaml.safe_load((ROOT / "configs" / f"{n}.yaml").read_text()) for n in ("grocery", task)]
     merged: dict[str, Any] = settings[0] | settings[1]
-    events, items = merged["dataset"]["sources"]
+    events, *side_tables = merged["dataset"]["sources"]
     events["path"] = str(shop.raw / "*.csv")
-    items["path"] = str(ROOT / "data-samples" / "grocery" / "products.parquet")
+    for source in side_tables:
+        source["path"] = str((ROOT / "configs" / source["path"]).resolve())
     del merged["extends"], merged["workspace"]
     shop.settings = {"workspace": "work"} | merged
     shop.json("run", config=shop.config(task))

@@ -25,7 +25,7 @@ BINARY = [
     *(
         f"{part}/{file}"
         for part in ("fitted", "refit")
-        for file in ("boosting.json", "meta.json", "trees.txt")
+        for file in ("boosting.json", "meta.json", "transform.json", "trees.txt")
     ),
     *("baseline/meta.json", "baseline/rfm.json"),
 ]

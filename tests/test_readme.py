@@ -13,7 +13,7 @@ from shops import ROOT
 from ecbehave.config_file import load
 from ecbehave.config_reference import reference
 from ecbehave.models import KINDS, config_class
-from ecbehave.stages.clean import row_rule
+from ecbehave.stages.rules import row_rule
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))

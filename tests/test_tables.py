@@ -1,5 +1,6 @@
 """Stored tables: the same bytes for the same rows, in bounded row groups."""
 
+import threading
 from pathlib import Path
 
 import polars as pl
@@ -141,6 +142,44 @@ def test_a_group_of_writers_appends_by_name(tmp_path: Path) -> None:
 def test_a_frame_is_written_with_its_own_schema(tmp_path: Path) -> None:
     write_table(tmp_path / "t.parquet", rows(3))
     assert_frame_equal(pl.read_parquet(tmp_path / "t.parquet"), rows(3))
+
+
+def test_ids_are_stored_by_reference_and_counting_numbers_as_differences(tmp_path: Path) -> None:
+    """Hashes are no counting numbers, and of two small values references are shorter."""
+    schema = SCHEMA | {"user_hash": pl.UInt64(), "label": pl.Int8(), "decile": pl.UInt8(), "k": pl.Int32()}
+    with TableWriter(tmp_path / "t.parquet", schema) as writer:
+        writer.write(
+            rows(1_000).with_columns(pl.lit(1).cast(schema[c]).alias(c) for c in schema if c not in SCHEMA)
+        )  # type: ignore[arg-type]
+    group = pq.read_metadata(tmp_path / "t.parquet").row_group(0)
+    encodings = {group.column(i).path_in_schema: group.column(i).encodings for i in range(len(schema))}
+    is_difference = {name for name, found in encodings.items() if "DELTA_BINARY_PACKED" in found}
+    is_reference = {name for name, found in encodings.items() if "RLE_DICTIONARY" in found}
+    assert is_difference == {"ts", "n", "day", "k"}
+    assert is_reference == {"user_id", "price", "user_hash", "label", "decile"}
+    assert {group.column(i).compression for i in range(len(schema))} == {"ZSTD"}
+
+
+class FullError(OSError):
+    pass
+
+
+@pytest.mark.parametrize("heights", [[15], [5], [12, 12, 12]])
+def test_an_error_of_the_encoding_thread_comes_out_and_all_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heights: list[int]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise FullError("no room")
+
+    before = threading.active_count()
+    closed = []
+    close = pq.ParquetWriter.close
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    monkeypatch.setattr(pq.ParquetWriter, "close", lambda self: (closed.append(self), close(self)))
+    with pytest.raises(FullError, match="no room"):
+        written(tmp_path / "t.parquet", [rows(height) for height in heights])
+    assert closed
+    assert threading.active_count() == before
 
 
 def test_groups_are_read_one_at_a_time(tmp_path: Path) -> None:

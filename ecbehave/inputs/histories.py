@@ -1,26 +1,36 @@
 """Histories: the events of a bucket's users as sorted arrays, prepared once, from which any cutoff reads.
 
-Rows are in the order of user and time, so that what a user did in a stretch of time is a slice, and a sum over
-the slice the difference of two running sums. All are integers, hence exact in any order of rows.
+Rows are in the order of user and time, so that what a user did in a stretch of time is a slice. All arrays hold
+integers, hence sums are exact in any order of rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from ecbehave.inputs.feature_names import ANY
-
-Integers = NDArray[np.int64]
+from ecbehave.inputs.facts import LogFacts
+from ecbehave.inputs.ordering import Flags, Integers, grouped_order, running
 
 UNITS_PER_CURRENCY = 10_000
+#: Ratings, and other numbers that are not money, are kept in thousandths.
+THOUSAND = 1_000
+MICROSECONDS_PER_DAY = 86_400_000_000
+#: Stands for an unknown number.
+UNKNOWN = np.iinfo(np.int64).min
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
-_NEVER = np.iinfo(np.int64).max
-_LONG_AGO = np.iinfo(np.int64).min
+
+#: Columns of which every distinct value gets a number.
+_CODED = ("item_id", "category", "brand", "session_id", "order_id")
+#: Of these the numbers are in the order of the alphabet, so that they decide ties.
+_ALPHABETICAL = ("category", "brand")
+#: What features read of the log, besides what `LogFacts` says that it has not.
+_ALWAYS = ("user_id", "ts", "event_type", "item_id", "category", "order_id", "amount")
 
 
 @dataclass(frozen=True)
@@ -34,104 +44,97 @@ class Timelines:
     offsets: Integers
     """Shape (n_users + 2,): user `u` has the rows from `offsets[u]` to `offsets[u + 1]`; one more has none."""
 
-    def start(self, users: Integers) -> Integers:
-        """Return the position before the first row of each user."""
-        return self.offsets[users]
-
     def before(self, instant: datetime, users: Integers) -> Integers:
         """Return the position after the rows of each user that lie before an instant."""
-        low, high, wanted = self.offsets[users], self.offsets[users + 1], microseconds(instant)
-        # Bisection of all users at once.
-        while (is_open := low < high).any():
-            middle = (low + high) // 2
-            is_before = is_open & (self.ts.take(middle, mode="clip") < wanted)
-            low, high = np.where(is_before, middle + 1, low), np.where(is_before, high, middle)
-        return low
+        n_before = running(self.ts < microseconds(instant))
+        start, end = self.offsets[users], self.offsets[users + 1]
+        return np.asarray(start + (n_before[end] - n_before[start]))
 
 
 @dataclass(frozen=True)
-class Events(Timelines):
-    """Events of one type, or of any."""
-
-    units: Integers
-    """Running sum of the amounts in 1/10,000 of the currency."""
-    itemised: Integers
-    """Running number of events with an item."""
-    following: Mapping[str, Integers]
-    """Per kind of value (`items`): when the same user's next event with the same value is.
-
-    It may lie after a cutoff; compare it only with `>=` the cutoff, which is the same as if it never came.
-    """
-
-    def newest(self, what: str, cutoff: datetime) -> Integers:
-        """Return the running number of events that are, as of the cutoff, the last with their value.
-
-        Between two positions before the cutoff it grows by the number of distinct values.
-        """
-        return running(self.following[what] >= microseconds(cutoff))
-
-
-@dataclass(frozen=True)
-class Orders(Timelines):
-    """Orders, each at the time of its first row."""
-
-    gap: Integers
-    """Whole seconds since the user's order before; 0 for the first one."""
-    longest: Integers
-    """The longest gap of the user so far."""
-
-
-@dataclass(frozen=True)
-class Histories:
-    """All events of a bucket's users."""
+class Histories(Timelines):
+    """All events of a bucket's users: n rows."""
 
     users: pl.DataFrame
     """`user_id`, `user`: the place of each user in the arrays."""
-    events: Mapping[str, Events]
-    """By event type; `any` for all together."""
-    orders: Orders | None
-    """None where purchases get no features."""
+    user: Integers
+    """[n] place of the user."""
+    event_types: pl.Series
+    kind: Integers
+    """[n] number of the event's type in `event_types`."""
+    local: Integers
+    """[n] time on the shop's clock, in microseconds from midnight of 1970-01-01 on."""
+    columns: Mapping[str, NDArray[Any]]
+    """[n] by name: numbers of distinct values (-1 for none), money in 1/10,000 of the currency (0 for none),
+    `unit_price` (likewise), `rating` in 1/1,000, `dwell` in milliseconds (`UNKNOWN` for none)."""
+    names: Mapping[str, pl.Series]
+    """The distinct values that the numbers stand for."""
+
+    @property
+    def day(self) -> Integers:
+        """[n] day of the shop's calendar."""
+        return np.asarray(self.local // MICROSECONDS_PER_DAY)
+
+    @property
+    def tie_end(self) -> Integers:
+        """[n] position after the last row of the same user and instant."""
+        is_last = np.ones(self.ts.size, np.bool_)
+        is_last[:-1] = (self.ts[1:] != self.ts[:-1]) | (self.user[1:] != self.user[:-1])
+        ends = np.flatnonzero(is_last) + 1
+        return np.asarray(ends[running(is_last)[:-1]])
+
+    def is_of(self, event_type: str) -> Flags:
+        """Mark the rows of one event type."""
+        found = self.event_types.index_of(event_type)
+        return np.asarray(self.kind == (-2 if found is None else found))
 
     def places(self, user_ids: pl.Series) -> Integers:
         """Return the place of each user in the arrays; those without events share an empty one."""
         asked = pl.DataFrame({"user_id": user_ids})
         found = asked.join(self.users, on="user_id", how="left", maintain_order="left")
-        return _integers(found["user"].fill_null(self.users.height))
+        return found["user"].fill_null(self.users.height).cast(pl.Int64).to_numpy()
 
 
-def prepare(events: pl.LazyFrame, groups: Sequence[str], timezone: str) -> Histories:
+def prepare(events: pl.LazyFrame, facts: LogFacts, timezone: str) -> Histories:
     """Sort the events of a bucket for every cutoff there is.
 
     Args:
         events: all events of some users, in any order.
-        groups: event types to tell apart; `any` stands for all events together.
-        timezone: the shop's calendar, for distinct days.
+        facts: what the log has.
+        timezone: the shop's calendar.
     """
-    day = pl.col("ts").dt.convert_time_zone(timezone).dt.date().to_physical()
-    rows = events.select(
-        "user_id",
-        "event_type",
-        "ts",
-        user=_code("user_id"),
-        items=_code("item_id"),
-        categories=_code("category"),
-        days=(day - day.min()).cast(pl.Int64),
-        order=_code("order_id"),
-        units=(pl.col("amount").fill_null(0) * UNITS_PER_CURRENCY).round().cast(pl.Int64),
-    ).collect()
-    number = pl.col("user").rle_id()
-    users = rows.filter(pl.col("user").is_first_distinct()).sort("user").select("user_id", number)
-    rows = rows.drop("user_id").sort("user", "ts").with_columns(number)
+    frame = events.select(*_texts(facts), "ts", *_numbers(facts, timezone)).collect()
+    user, user_ids = encoded(frame["user_id"])
+    ts = frame["ts"].dt.timestamp("us").to_numpy()
+    arrays: dict[str, NDArray[Any]] = {"user": user, "ts": ts}
+    names: dict[str, pl.Series] = {}
+    for column in (c for c in ("event_type", *_CODED) if c in frame.columns):
+        arrays[column], names[column] = encoded(frame[column], alphabetical=column in _ALPHABETICAL)
+    for column in ("local", *_MEASURED):
+        if column in frame.columns:
+            arrays[column] = frame[column].to_numpy()
+    order = _order(user, ts)
+    if order is not None:
+        arrays = {name: array[order] for name, array in arrays.items()}
+    n_users = user_ids.len()
+    fixed = ("user", "ts", "event_type", "local")
     return Histories(
-        users,
-        {g: _events(_of_group(rows, g), users.height) for g in groups},
-        _orders(_of_group(rows, "purchase"), users.height) if "purchase" in groups else None,
+        arrays["ts"],
+        running(np.bincount(user, minlength=n_users + 1)),
+        pl.DataFrame({"user_id": user_ids, "user": np.arange(n_users)}),
+        arrays["user"],
+        names["event_type"],
+        arrays["event_type"],
+        arrays["local"],
+        {name: array for name, array in arrays.items() if name not in fixed},
+        names,
     )
 
 
-def running(values: NDArray[Any]) -> Integers:
-    """Return running sums: the value at a position is the sum of all rows before it."""
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(values, dtype=np.int64)])
+def columns_of(facts: LogFacts) -> list[str]:
+    """Return the columns of the log that `prepare` reads."""
+    wanted = {*_CODED, "discount", "coupon", "rating", "dwell_seconds", "price", "quantity"}
+    return [*_ALWAYS, *sorted((wanted & set(facts.columns)) - set(_ALWAYS))]
 
 
 def microseconds(instant: datetime) -> int:
@@ -139,69 +142,76 @@ def microseconds(instant: datetime) -> int:
     return (instant - _EPOCH) // _MICROSECOND
 
 
-def _code(column: str) -> pl.Expr:
-    """Number the values of a column; null is -1. Which number a value gets means nothing."""
-    return pl.col(column).cast(pl.Categorical).to_physical().cast(pl.Int64).fill_null(-1)
+def money(column: str) -> pl.Expr:
+    """Return money in whole units; null stays."""
+    return (pl.col(column) * UNITS_PER_CURRENCY).round().cast(pl.Int64)
 
 
-def _of_group(rows: pl.DataFrame, group: str) -> pl.DataFrame:
-    return rows if group == ANY else rows.filter(pl.col("event_type") == group)
+def thousandths(column: str) -> pl.Expr:
+    """Return a number in thousandths; null stays."""
+    return (pl.col(column) * THOUSAND).round().cast(pl.Int64)
 
 
-def _integers(values: pl.Series) -> Integers:
-    return values.cast(pl.Int64).to_numpy()
+def unit_price(facts: LogFacts) -> pl.Expr:
+    """Return what one piece costs, in whole units of money: the price, or else amount over quantity."""
+    price = pl.col("price") if facts.has("price") else pl.lit(None, pl.Float64)
+    if facts.has("amount", "quantity"):
+        per_piece = pl.when(pl.col("quantity") > 0).then(pl.col("amount") / pl.col("quantity"))
+        price = pl.coalesce(price, per_piece)
+    return (price * UNITS_PER_CURRENCY).round().cast(pl.Int64)
 
 
-def _offsets(user: Integers, n_users: int) -> Integers:
-    return running(np.bincount(user, minlength=n_users + 1))
+def local_time(timezone: str) -> pl.Expr:
+    """Return the time on the shop's clock."""
+    return pl.col("ts").dt.convert_time_zone(timezone).dt.replace_time_zone(None)
 
 
-def _instants(rows: pl.DataFrame) -> Integers:
-    return _integers(rows["ts"].dt.timestamp("us"))
+def encoded(values: pl.Series, *, alphabetical: bool = False) -> tuple[Integers, pl.Series]:
+    """Number distinct values; null is -1.
 
-
-def _events(rows: pl.DataFrame, n_users: int) -> Events:
-    user, ts = _integers(rows["user"]), _instants(rows)
-    return Events(
-        ts,
-        _offsets(user, n_users),
-        units=running(_integers(rows["units"])),
-        itemised=running(_integers(rows["items"]) >= 0),
-        following={
-            what: _following(user, _integers(rows[what]), ts) for what in ("items", "categories", "days")
-        },
-    )
-
-
-def _following(user: Integers, value: Integers, ts: Integers) -> Integers:
-    """Return when the next event with the same user and value is; for rows without a value long ago."""
-    pair = user * (value.max(initial=-1) + 2) + value + 1
-    # Stable, so that rows of a pair stay in the order of time.
-    order = np.argsort(pair, kind="stable")
-    is_same = np.diff(pair[order]) == 0
-    following = np.full(ts.size, _NEVER)
-    following[order[:-1][is_same]] = ts[order[1:][is_same]]
-    following[value < 0] = _LONG_AGO
-    return following
-
-
-def _orders(purchases: pl.DataFrame, n_users: int) -> Orders:
-    """Group purchases to orders: by their id, or else by their time.
-
-    An order that a cutoff cuts in two is known by its first row, whose time is that of the order.
+    Returns:
+        The number of each value, and the values by number: as they come, or in the order of the alphabet.
     """
-    has_id = pl.col("order") >= 0
-    with_id = purchases.filter(has_id).group_by("user", "order").agg(pl.col("ts").min())
-    without_id = purchases.filter(~has_id).select("user", "ts").unique()
-    orders = (
-        pl.concat([with_id.select("user", "ts"), without_id])
-        .sort("user", "ts")
-        .with_columns(gap=pl.col("ts").diff().over("user").dt.total_seconds().fill_null(0))
-        .with_columns(longest=pl.col("gap").cum_max().over("user"))
-    )
-    return Orders(
-        _instants(orders),
-        _offsets(_integers(orders["user"]), n_users),
-        _integers(orders["gap"]),
-        _integers(orders["longest"]),
-    )
+    found = values.rechunk().to_arrow(compat_level=pl.CompatLevel.newest()).dictionary_encode()
+    found = found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+    codes = found.indices.fill_null(-1).to_numpy()
+    names = pl.Series(found.dictionary, dtype=values.dtype)
+    if not alphabetical:
+        return codes, names
+    order = names.arg_sort().to_numpy()
+    ranks = np.empty(order.size + 1, np.int32)
+    ranks[order], ranks[-1] = np.arange(order.size), -1
+    return ranks[codes], names[order]
+
+
+_MEASURED = ("amount", "discount", "coupon", "unit_price", "rating", "dwell")
+
+
+def _texts(facts: LogFacts) -> list[str]:
+    optional = [c for c in _CODED if c in facts.columns and c not in _ALWAYS]
+    return ["user_id", "event_type", "item_id", "category", "order_id", *optional]
+
+
+def _numbers(facts: LogFacts, timezone: str) -> list[pl.Expr]:
+    numbers = [local_time(timezone).dt.timestamp("us").alias("local"), money("amount").fill_null(0)]
+    numbers += [money(c).fill_null(0) for c in ("discount", "coupon") if facts.has(c)]
+    if facts.has("price") or facts.has("amount", "quantity"):
+        numbers.append(unit_price(facts).fill_null(UNKNOWN).alias("unit_price"))
+    if facts.has("rating"):
+        numbers.append(thousandths("rating").fill_null(UNKNOWN))
+    if facts.has("dwell_seconds"):
+        numbers.append(thousandths("dwell_seconds").fill_null(0).alias("dwell"))
+    return numbers
+
+
+def _order(user: Integers, ts: Integers) -> Integers | None:
+    """Return the order by user and time, None where the rows are in it already."""
+    order = None
+    if (user[1:] < user[:-1]).any():
+        # Rows of a log that is cut by periods are in the order of time within each user.
+        order = grouped_order(user)
+        user, ts = user[order], ts[order]
+    if ((ts[1:] < ts[:-1]) & (user[1:] == user[:-1])).any():
+        again = np.lexsort((ts, user))
+        return again if order is None else order[again]
+    return order

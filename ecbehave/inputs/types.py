@@ -10,21 +10,48 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from ecbehave.schema import TABLE_KEYS
+from ecbehave.config import Encode, Impute, Normalise
+from ecbehave.schema import TABLE_KEYS, TARGETS
+
+
+@dataclass(frozen=True)
+class Transform:
+    """How the table is made ready for a model; the keys are those of `features`. The defaults suit trees.
+
+    Trees split a code as often as they need to: columns for each category took more memory, and scored the same.
+    """
+
+    encode: Encode = "ordinal"
+    normalise: Normalise = "none"
+    log: bool = False
+    impute: Impute = "none"
+    missing_flags: bool = False
+    max_categories: int = 20
 
 
 @dataclass(frozen=True)
 class TableInput:
-    """One row per population member and cutoff, sorted by cutoff and user."""
+    """One row per population member and cutoff, sorted by cutoff and user; or per pair of one and its target."""
 
     frame: pl.DataFrame
-    """`TABLE_KEYS`, `label` (Int8) where it is known, and the features (Float32; null is unknown)."""
+    """`TABLE_KEYS`, the target of pairs (one of `TARGETS`), `label` (Int8) where it is known, and the features:
+    Float32, or String for categories; null is unknown."""
     features: tuple[str, ...]
 
     @property
+    def categorical(self) -> tuple[str, ...]:
+        """Features that hold categories; a model reads numbers, so they are encoded first."""
+        return tuple(f for f in self.features if self.frame.schema[f] == pl.String)
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """`user_hash`, `user_id`, `cutoff`, and of pairs the target."""
+        return (*TABLE_KEYS, *(name for name in TARGETS if name in self.frame.columns))
+
+    @property
     def keys(self) -> pl.DataFrame:
-        """`user_hash`, `user_id`, `cutoff` of every row."""
-        return self.frame.select(*TABLE_KEYS)
+        """The keys of every row."""
+        return self.frame.select(self.key_names)
 
     @property
     def n_rows(self) -> int:
@@ -33,7 +60,7 @@ class TableInput:
 
     @cached_property
     def values(self) -> NDArray[np.float32]:
-        """Features as a matrix [N, F]; NaN is unknown."""
+        """Features as a matrix [N, F]; NaN is unknown. All of them must be numbers."""
         return self.frame.select(pl.col(self.features).fill_null(np.nan)).to_numpy(order="c")
 
     @cached_property

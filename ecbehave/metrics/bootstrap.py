@@ -33,8 +33,8 @@ BINARY_METRICS = (
     "lift_10",
 )
 
-#: What `compare_binary` reads.
-BINARY_COLUMNS = (*KEYS, "label", "score", "probability", "baseline_score", "baseline_probability")
+#: What `compare_binary` reads besides the keys.
+BINARY_COLUMNS = ("label", "score", "probability", "baseline_score", "baseline_probability")
 
 _LEVELS = (0.025, 0.975)
 
@@ -64,6 +64,7 @@ def compare_binary(
     baseline_threshold: float,
     n_resamples: int,
     rng: np.random.Generator,
+    keys: Sequence[str] = KEYS,
 ) -> Comparison:
     """Compare a model with its baseline on a yes-or-no task, by BINARY_METRICS.
 
@@ -72,19 +73,20 @@ def compare_binary(
     O(rows) memory.
 
     Args:
-        frame: user_id, cutoff, label, score, probability, baseline_score, baseline_probability; one row per
-            (user_id, cutoff), in any order.
+        frame: the keys, label, score, probability, baseline_score, baseline_probability; one row per key, in any
+            order.
         threshold: the model's probability from which a row counts as positive.
         baseline_threshold: the same of the baseline.
         n_resamples: draws of users behind each interval.
         rng: source of the draws.
+        keys: `user_id` first, `cutoff`, and what else a row is told by.
 
     Raises:
         ValueError: no rows, a key appears twice, or a value is missing or out of range.
     """
-    _check(frame, "rows to judge")
-    reject_nulls(frame, BINARY_COLUMNS, "rows to judge")
-    ordered = frame.sort(KEYS)
+    _check(frame, "rows to judge", keys)
+    reject_nulls(frame, [*keys, *BINARY_COLUMNS], "rows to judge")
+    ordered = frame.sort(keys)
     label = ordered["label"].to_numpy()
     user = ordered["user_id"].rle_id().to_numpy()
     model = _binary_measure(
@@ -137,10 +139,10 @@ def compare_ranking(
     return _compare(names, measures, counts.shape[1], n_resamples, rng)
 
 
-def _check(frame: pl.DataFrame, table: str) -> None:
+def _check(frame: pl.DataFrame, table: str, keys: Sequence[str] = KEYS) -> None:
     if frame.is_empty():
         raise ValueError(f"{table}: no rows, so there is nothing to compare")
-    reject_duplicates(frame, KEYS, table)
+    reject_duplicates(frame, keys, table)
 
 
 def _check_same_rows(model: pl.DataFrame, baseline: pl.DataFrame) -> None:

@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecbehave.config import ModelConfig
+from ecbehave.inputs.types import Transform
 
 InputType = Literal["table", "matrix"]
 
@@ -22,7 +23,14 @@ class Options:
     threads: int
 
 
-class Model(Protocol):
+class Scorer(Protocol):
+    """What scores, in whatever way it has learned to."""
+
+    def predict(self, data: Any, k: int) -> pl.DataFrame:
+        """Return scores; see `Model.predict`."""
+
+
+class Model(Scorer, Protocol):
     """A kind of model. Learned state ends in `_`; nothing is learned outside `fit`."""
 
     config_class: ClassVar[type[ModelConfig]]
@@ -59,6 +67,14 @@ class Model(Protocol):
         Raises:
             ArtifactError: the folder does not hold a model of this kind.
         """
+
+
+@runtime_checkable
+class Transforms(Protocol):
+    """A table model that learns from selected and transformed features; any other finds the table as it is stored."""
+
+    transform: ClassVar[Transform]
+    """What suits the kind; the config's `features` may say otherwise."""
 
 
 @runtime_checkable

@@ -77,6 +77,7 @@ class Chart:
     right: float = 20
     bottom: float = 50
     height: float = HEIGHT
+    width: float = WIDTH
 
     @cached_property
     def legend_lines(self) -> list[list[tuple[float, str, Role]]]:
@@ -85,7 +86,7 @@ class Chart:
         at = 0.0
         for name, role in self.legend:
             width = 40 + _CHARACTER * len(name)
-            if lines[-1] and at + width > WIDTH:
+            if lines[-1] and at + width > self.width:
                 lines.append([])
                 at = 0.0
             lines[-1].append((at, name, role))
@@ -100,7 +101,7 @@ class Chart:
     def at_x(self, value: Value) -> Value:
         """Return the pixel column of a value, or of an array of values."""
         share = (value - self.x.low) / (self.x.high - self.x.low)
-        return self.left + share * (WIDTH - self.left - self.right)
+        return self.left + share * (self.width - self.left - self.right)
 
     def at_y(self, value: Value) -> Value:
         """Return the pixel row of a value, or of an array of values; rows count downwards."""
@@ -109,7 +110,9 @@ class Chart:
 
     def line(self, x: ArrayLike, y: ArrayLike, role: Role) -> str:
         """Draw a line through the points; of a dense one, what pixels can show."""
-        px, py = _thinned(self.at_x(np.asarray(x, np.float64)), self.at_y(np.asarray(y, np.float64)))
+        px, py = _thinned(
+            self.at_x(np.asarray(x, np.float64)), self.at_y(np.asarray(y, np.float64)), self.width
+        )
         points = " ".join(f"{_px(a)},{_px(b)}" for a, b in zip(px.tolist(), py.tolist(), strict=True))
         return f'<polyline class="line {role}" points="{points}"/>'
 
@@ -155,13 +158,13 @@ class Chart:
         parts = [*self._x_axis(), *self._y_axis(), *marks, *self._legend()]
         spoken = escape(f"{self.title}. {self.description}")
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {WIDTH} {_px(self.height)}" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {_px(self.width)} {_px(self.height)}" '
             f'role="img" aria-label="{spoken}"><title>{escape(self.title)}</title>{"".join(parts)}</svg>'
         )
 
     def _x_axis(self) -> list[str]:
-        bottom, middle = self.height - self.bottom, (self.left + WIDTH - self.right) / 2
-        parts = [f'<path class="axis" d="M{_px(self.left)} {_px(bottom)}H{_px(WIDTH - self.right)}"/>']
+        bottom, middle = self.height - self.bottom, (self.left + self.width - self.right) / 2
+        parts = [f'<path class="axis" d="M{_px(self.left)} {_px(bottom)}H{_px(self.width - self.right)}"/>']
         for value, text in self.x.ticks():
             at = _px(self.at_x(value))
             if not self.x.names:
@@ -176,7 +179,7 @@ class Chart:
             at = self.at_y(value)
             if not self.y.names:
                 parts.append(
-                    f'<path class="grid" d="M{_px(self.left)} {_px(at)}H{_px(WIDTH - self.right)}"/>'
+                    f'<path class="grid" d="M{_px(self.left)} {_px(at)}H{_px(self.width - self.right)}"/>'
                 )
             parts.append(_text("tick", self.left - 7, at + 4, text, "end"))
         if self.y.label:
@@ -211,10 +214,10 @@ def _px(value: float) -> str:
 
 
 def _thinned(
-    px: NDArray[np.float64], py: NDArray[np.float64]
+    px: NDArray[np.float64], py: NDArray[np.float64], width: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Keep the first, last, lowest and highest point of each pixel column: the same picture, bounded size."""
-    if len(px) < 4 * WIDTH:
+    if len(px) < 4 * width:
         return px, py
     rounded = np.round(px)
     column = np.cumsum(np.diff(rounded, prepend=rounded[0]) != 0)

@@ -294,6 +294,16 @@ class Importance:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Features that the model was not given."""
+
+    n_features: int
+    """All features of the table."""
+    reasons: Sequence[tuple[str, str, str]]
+    """Feature, the rule that left it out (`constant`, `near-duplicate`, `rank`), and what the rule says of it."""
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything the evaluation page shows."""
 
@@ -315,5 +325,6 @@ class Report:
     facts: Sequence[tuple[str, str]] = ()
     per_cutoff: Sequence[CutoffRow] = ()
     importance: Importance | None = None
+    left_out: LeftOut | None = None
     notes: Sequence[str] = ()
     config_yaml: str = ""

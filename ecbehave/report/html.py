@@ -1,5 +1,6 @@
 """The evaluation page: what is judged, how well the model does, and where every number comes from."""
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -10,6 +11,7 @@ from ecbehave.report.content import (
     CountRow,
     CutoffRow,
     DecileRow,
+    LeftOut,
     MetricRow,
     RankingDetail,
     Report,
@@ -37,6 +39,11 @@ _MARKS: dict[Standing, str] = {
     "worse": "▼ worse",
     "undefined": "not defined",
 }
+_LEFT_OUT = {
+    "constant": "with one value in all train rows",
+    "near-duplicate": "that follow another one",
+    "rank": "ranked too low",
+}
 _HOW_TO_READ_METRICS = (
     "Small numbers are 95 % intervals from resampling users. The difference is model minus baseline on the "
     "same users; ▲ and ▼ mark those whose interval does not contain zero, which by chance alone happens "
@@ -59,6 +66,7 @@ def render(report: Report) -> str:
         _plots(figures + _importance(report)),
         *tables,
         *([_per_cutoff(report.metrics[0], report)] if report.per_cutoff else []),
+        *([_left_out(report.left_out)] if report.left_out else []),
         _splits(report.splits),
         _counts(report.counts),
         *([section("notes", "Notes", items(report.notes))] if report.notes else []),
@@ -261,6 +269,19 @@ def _per_cutoff(row: MetricRow, report: Report) -> str:
 def _cutoff_numbers(c: CutoffRow, row: MetricRow) -> list[str]:
     values = [in_unit(value, row.unit, row.decimals) for value in (c.model, c.baseline)]
     return [cell(text, css="number") for text in (count(c.n_rows), *values)]
+
+
+def _left_out(left_out: LeftOut) -> str:
+    n_left_out, n_all = len(left_out.reasons), left_out.n_features
+    rules = Counter(rule for _, rule, _ in left_out.reasons)
+    named = ", ".join(f"{count(n)} {_LEFT_OUT[rule]}" for rule, n in rules.items())
+    sentence = (
+        f"The model was given {count(n_all - n_left_out)} of {count(n_all)} features. Left out: {named}."
+    )
+    lines = [f"{feature}: {why}" for feature, _, why in left_out.reasons]
+    return section(
+        "left-out", "Features left out", paragraph(sentence), folded("Show which, and why", "\n".join(lines))
+    )
 
 
 def _splits(splits: Sequence[SplitRow]) -> str:

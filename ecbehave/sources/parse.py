@@ -26,7 +26,7 @@ def canonical_columns(source: FileSource) -> dict[str, pl.DataType]:
         return dict(EVENT_COLUMNS)
     if source.table == "items":
         return dict(ITEMS)
-    return USERS_KEY | {name: pl.String() for name in source.columns}
+    return USERS_KEY | {name: pl.String() for name in source.columns if name not in USERS_KEY}
 
 
 def wanted_columns(source: FileSource, key: str) -> dict[str, str]:
@@ -66,6 +66,8 @@ def parse(chunk: Chunk, source: FileSource, timezone: str, received_at: datetime
     )
     if source.table == "events":
         rows = _complete(rows, unread, source.event_type, received_at)
+    if source.table == "users" and not source.timeless:
+        rows = rows.with_columns(pl.col("known_from").fill_null(pl.lit(received_at, TS)))
     schema = pl.Schema(columns | ORIGIN | {"unparsed": pl.String()})
     rows = rows.select(schema.names())
     return _with_bad(rows, chunk, batch, schema) if chunk.bad else rows

@@ -1,134 +1,48 @@
-"""clean: `events_raw/` -> `clean/`: the canonical log by bucket, and every refused row with its rule.
+"""clean: `events_raw/` -> `clean/`: the canonical log by week, and every refused row with its rule.
 
 Every rule looks at the row itself or at the user's past only: a row that comes later can never change what was
-kept before it.
+kept before it. A run takes over the weeks of the last one that new files do not touch, and ends with the very
+bytes that a run from scratch would write.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
-from ecbehave.artifacts import Artifact, Built, Outcome, Spec
-from ecbehave.buckets import bucket_of, n_buckets, user_hash
-from ecbehave.config import Clean, OutlierColumn
+from ecbehave.artifacts import Artifact, Built, Outcome, Spec, take_over
+from ecbehave.buckets import n_buckets
+from ecbehave.config import OutlierColumn
 from ecbehave.errors import ArtifactError, DataError
-from ecbehave.schema import EVENT_COLUMNS, EVENT_ORDER, EVENTS, ITEMS, QUARANTINE
+from ecbehave.memory import rows_at_once
+from ecbehave.parallel import in_order
+from ecbehave.schema import EVENTS, ITEMS, QUARANTINE
 from ecbehave.stages import Context, ingest, upstream
-from ecbehave.stages.outliers import month_of, monthly_limits, value_counts
+from ecbehave.stages.base import base_of, monday_of
+from ecbehave.stages.log import read_buckets
+from ecbehave.stages.outliers import monthly_limits
+from ecbehave.stages.quality import check_quality, quality, write_quality
+from ecbehave.stages.records import VALUES, BatchRecords, earliest
 from ecbehave.stages.refused import Refused
-from ecbehave.tables import TableWriters, read_groups, write_table
-from ecbehave.windows import log_end, midnight
+from ecbehave.stages.rules import latest_items, latest_users
+from ecbehave.stages.spill import Spill
+from ecbehave.stages.weeks import Weeks
+from ecbehave.tables import write_table
+from ecbehave.windows import log_end
 
 NAME = "clean"
-VERSION = 1
+#: Folder of the workspace with the data quality report of a log that has failed.
+FAILED = "quality-failed"
+VERSION = 2
 
-#: Event types that are about an item; others (search, question) may have none.
-_ITEM_EVENTS = ("view", "click", "cart", "remove", "purchase", "return", "review", "rating")
-_IS_RETURN = (
-    (pl.col("event_type") == "return") | ((pl.col("event_type") == "purchase") & (pl.col("quantity") < 0))
-).fill_null(value=False)
 _SPILL = ".spill"
-
-
-def recognise_returns(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Turn purchases of a negative quantity into returns; a return's numbers are positive, as others' are."""
-    positive = [
-        pl.when(_IS_RETURN).then(pl.col(c).abs()).otherwise(c).alias(c)
-        for c in ("price", "quantity", "amount")
-    ]
-    return rows.with_columns(
-        pl.when(_IS_RETURN).then(pl.lit("return")).otherwise("event_type").alias("event_type"), *positive
-    )
-
-
-def row_rule(clean: Clean, timezone: str, *, needs_item: bool) -> pl.Expr:
-    """Return the rule that refuses a row, or null: the first of them in this order."""
-    earliest = midnight(clean.earliest, timezone)
-    rules: dict[str, pl.Expr] = {
-        "unreadable_row": pl.col("unparsed").str.starts_with("row="),
-        "missing_user": pl.col("user_id").is_null(),
-        "unparsable_time": pl.col("ts").is_null() & pl.col("unparsed").str.contains(r"(^|; )ts="),
-        "missing_time": pl.col("ts").is_null(),
-        "impossible_time": (pl.col("ts") < earliest)
-        | (pl.col("ts") > pl.col("received_at") + timedelta(days=1)),
-        "missing_event_type": pl.col("event_type").is_null(),
-        "missing_item": pl.lit(needs_item)
-        & pl.col("item_id").is_null()
-        & pl.col("event_type").is_in(_ITEM_EVENTS),
-        "unparsable_value": pl.col("unparsed").is_not_null(),
-        "negative_price": ((pl.col("price") < 0) & (pl.col("event_type") != "return"))
-        | ((pl.col("amount") < 0) & ~_IS_RETURN),
-        "absurd_price": (pl.col("price").abs() > clean.max_price)
-        | (pl.col("amount").abs() > clean.max_price),
-        "negative_quantity": (pl.col("quantity") < 0) & ~_IS_RETURN,
-        "absurd_quantity": pl.col("quantity").abs() > clean.max_quantity,
-    }
-    return pl.coalesce(pl.when(refused).then(pl.lit(rule)) for rule, refused in rules.items()).alias("rule")
-
-
-def bot_rule(clean: Clean, timezone: str) -> pl.Expr:
-    """Return `bot_like` for events from a user's first one too many on: of a day, or of all.
-
-    The rows are sorted by user and time.
-    """
-    day = pl.col("ts").dt.convert_time_zone(timezone).dt.date()
-    n_before_today = pl.int_range(pl.len()).over("user_id", day)
-    is_bot = (n_before_today >= clean.max_events_per_user_day).cum_sum().over("user_id") > 0
-    n_before = pl.int_range(pl.len()).over("user_id")
-    return pl.when(is_bot | (n_before >= clean.max_events_per_user)).then(pl.lit("bot_like")).alias("rule")
-
-
-def drop_duplicates(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Sort into the total order of events; of rows equal in every column, keep the one received first."""
-    same = [c for c in EVENT_COLUMNS if c != "received_at"]
-    return rows.sort(EVENT_ORDER).unique(same, keep="first", maintain_order=True)
-
-
-def latest_items(items: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
-    """Return one row per item: the last one of the last file."""
-    empty = pl.LazyFrame(schema=ITEMS)
-    rows = pl.concat([empty, *(i.select(*ITEMS) for i in items)])
-    return rows.filter(pl.col("item_id").is_not_null()).unique("item_id", keep="last").sort("item_id")
-
-
-def latest_users(users: Sequence[pl.LazyFrame]) -> pl.LazyFrame:
-    """Return one row per user: the last one of the last file, with the attributes of all files."""
-    attributes = [u.drop("batch", "row", "unparsed") for u in users]
-    rows = pl.concat([pl.LazyFrame(schema={"user_id": pl.String}), *attributes], how="diagonal")
-    return rows.filter(pl.col("user_id").is_not_null()).unique("user_id", keep="last").sort("user_id")
-
-
-def fill_from_items(rows: pl.LazyFrame, items: pl.LazyFrame) -> pl.LazyFrame:
-    """Take category and brand from the item where the event itself does not say."""
-    known = items.select("item_id", item_category="category", item_brand="brand")
-    return (
-        rows.join(known, on="item_id", how="left", maintain_order="left")
-        .with_columns(
-            category=pl.coalesce("category", "item_category"), brand=pl.coalesce("brand", "item_brand")
-        )
-        .drop("item_category", "item_brand")
-    )
-
-
-def check_whole(events: pl.DataFrame, bucket: int, n: int) -> None:
-    """Check that a bucket holds its own users only, so that no user is in two.
-
-    Raises:
-        ArtifactError: an event lies in another bucket than its user's hash says.
-    """
-    in_place = events.select(
-        ((bucket_of(n) == bucket) & (pl.col("user_hash") == user_hash(events["user_id"]))).all()
-    )
-    if not in_place.item():
-        raise ArtifactError(
-            f"bucket {bucket} of {n} holds events of users of other buckets; nothing was published. "
-            f"This is a fault of ecbehave"
-        )
+#: Measured resident bytes per event while a week is sorted out.
+_BYTES_PER_ROW = 900
 
 
 def check_sum(counts: Mapping[str, int]) -> None:
@@ -144,32 +58,6 @@ def check_sum(counts: Mapping[str, int]) -> None:
             f"{counts['quarantined']:,} quarantined + {counts['duplicates']:,} duplicates = {accounted:,}; "
             f"nothing was published. This is a fault of ecbehave"
         )
-
-
-@dataclass
-class _Facts:
-    """What later stages must know about the clean log."""
-
-    spans: list[tuple[datetime, datetime, datetime]] = field(default_factory=list)
-    """Per bucket the first and the last event, and when its newest event came in."""
-    first_seen: dict[str, datetime] = field(default_factory=dict)
-
-    def add(self, events: pl.DataFrame) -> None:
-        if events.height == 0:
-            return
-        first, last, received = pl.col("ts").min(), pl.col("ts").max(), pl.col("received_at").max()
-        self.spans += events.select(first=first, last=last, received=received).rows()
-        for name, seen in events.group_by("event_type").agg(first).rows():
-            self.first_seen[name] = min(seen, self.first_seen.get(name, seen))
-
-    def to_info(self) -> dict[str, Any]:
-        first, last, received = zip(*self.spans, strict=True)
-        return {
-            "start": min(first).isoformat(),
-            "end": max(last).isoformat(),
-            "received": max(received).isoformat(),
-            "first_seen": {name: self.first_seen[name].isoformat() for name in sorted(self.first_seen)},
-        }
 
 
 def settings(context: Context) -> dict[str, Any]:
@@ -192,122 +80,124 @@ def run(context: Context) -> Outcome:
 
 
 class _Cleaning:
-    """One run of the stage: rows are spilled to buckets, then each bucket is sorted out by itself."""
+    """One run of the stage: rows are spilled by week and bucket, then each week is sorted out by itself."""
 
     def __init__(self, context: Context, raw: Artifact, folder: Path) -> None:
         self.context, self.raw, self.folder = context, raw, folder
         self.clean, self.timezone = context.config.clean, context.config.dataset.timezone
-        self.n_raw = sum(b["rows"] for b, _ in ingest.scan(raw, "events"))
-        self.n_buckets = n_buckets(self.n_raw, context.memory_bytes)
-        self.refused = Refused({b["id"]: b["path"] for b in raw.info["batches"]})
-        self.facts = _Facts()
+        self.batches = [b for b, _ in ingest.scan(raw, "events")]
+        self.paths = {b["id"]: b["path"] for b in self.batches}
+        self.rows = rows_at_once("clean", context.memory_bytes, context.threads, _BYTES_PER_ROW)
+        self.contents = {b["id"]: raw.manifest["files"][b["file"]]["sha256"] for b in self.batches}
+        self.base = base_of(context, NAME, VERSION, settings(context), self.contents)
+        raw.verify()
+        self.items = latest_items([rows for _, rows in ingest.scan(raw, "items")]).collect()
+        n = n_buckets(_fullest_week(self.batches), self.rows)
+        self.spill = Spill(raw.path, folder / _SPILL, self.items, self.clean, self.timezone, n)
+        self.weeks = Weeks(context, folder, self.batches, self.base, self.spill, self.rows)
+        self.spilled: set[date] = set()
+        self.about_batches: dict[str, Any] = dict(self.base.batches)
+        self.kept: dict[str, str] = {}
 
     def build(self) -> Built:
-        self.raw.verify()
-        items = latest_items([rows for _, rows in ingest.scan(self.raw, "items")]).collect()
-        users = latest_users([rows for _, rows in ingest.scan(self.raw, "users")]).collect()
-        write_table(self.folder / "items" / "items.parquet", items)
-        write_table(self.folder / "users" / "users.parquet", users)
-        with TableWriters(self.folder) as writers:
-            self.quarantine = writers.open("quarantine/quarantine.parquet", QUARANTINE)
-            limits = self._spill()
-            n_clean, n_duplicates = self._clean_buckets(writers, items.lazy(), limits)
-        rmtree(self.folder / _SPILL, ignore_errors=True)
-        counts = self._counts(n_clean, n_duplicates)
-        counts |= {"items": items.height, "users": users.height}
-        check_sum(counts)
-        self._report(counts)
-        info = self.facts.to_info() | {"n_buckets": self.n_buckets}
-        schemas = {"events/*.parquet": EVENTS, "quarantine/*.parquet": QUARANTINE, "items/*.parquet": ITEMS}
-        return Built(counts, info, schemas)
+        try:
+            return self._build()
+        except (pl.exceptions.PolarsError, pa.ArrowException):
+            # What cannot be read is what the last run has written, and somebody else has changed.
+            if self.base.artifact:
+                self.base.artifact.verify()
+            raise
 
-    def _spill(self) -> dict[OutlierColumn, pl.DataFrame]:
-        """Refuse what a row alone condemns, spread the rest over buckets, and count values for the outlier limits."""
-        batches = ingest.scan(self.raw, "events")
-        counted: dict[OutlierColumn, list[pl.DataFrame]] = {column: [] for column in self.clean.outliers}
+    def _build(self) -> Built:
+        users = latest_users([rows for _, rows in ingest.scan(self.raw, "users")]).collect()
+        write_table(self.folder / "items" / "items.parquet", self.items)
+        write_table(self.folder / "users" / "users.parquet", users)
+        self._clean_log()
+        rmtree(self.folder / _SPILL, ignore_errors=True)
+        batches = {b["id"]: self.about_batches[b["id"]] for b in self.batches}
+        weeks = {f"{week}": self.weeks.about[week] for week in sorted(self.weeks.about)}
+        parts = [*batches.values(), *weeks.values()]
+        refused = Refused.merged(self.paths, [part["refused"] for part in parts])
+        counts = self._counts(weeks.values(), refused) | {"items": self.items.height, "users": users.height}
+        check_sum(counts)
+        self._report(counts, refused)
+        self._judge_quality(batches, weeks, refused)
+        info = _facts(weeks.values()) | {"batches": batches, "weeks": weeks}
+        schemas = {"events/*.parquet": EVENTS, "quarantine/*.parquet": QUARANTINE, "items/*.parquet": ITEMS}
+        return Built(counts, info, schemas, self.kept)
+
+    def _clean_log(self) -> None:
+        """Sort out the weeks that have changed, and take over the others."""
+        new = [b for b in self.batches if b["id"] not in self.base.batches]
+        old = [b for b in self.batches if b["id"] in self.base.batches]
+        self._read_new(new)
+        for batch in old:
+            self._take_over(f"quarantine/batch-{batch['id']}.parquet", f"{VALUES}/batch-{batch['id']}.arrow")
+        self.weeks.limits = self._outlier_limits()
+        changed = self.spilled | self.base.weeks_with_items(self.items) | self.weeks.with_other_limits()
+        self.weeks.sort_out_with_later(changed, old)
+        for week in sorted(self.base.weeks.keys() - self.weeks.written):
+            self._take_over(f"events/{week}.parquet", f"quarantine/{week}.parquet")
+
+    def _take_over(self, *files: str) -> None:
+        for file in files:
+            if self.base.artifact and file in self.base.artifact.manifest["files"]:
+                self.kept[file] = take_over(self.base.artifact, file, self.folder)
+
+    def _read_new(self, batches: Sequence[Mapping[str, Any]]) -> None:
+        """Refuse what a row alone condemns, count values, and spill what may stay."""
+        pieces = list(self.spill.pieces(batches, self.rows))
         with (
-            TableWriters(self.folder / _SPILL, row_group=16_384) as spill,
-            self.context.progress.track("clean: read", len(batches)) as advance,
+            self.context.progress.track("clean: read", len(pieces)) as advance,
+            BatchRecords(self.folder, self.paths) as records,
         ):
-            for batch, _ in batches:
-                rule = row_rule(self.clean, self.timezone, needs_item="item_id" in batch["columns"])
-                for rows in read_groups(self.raw.path / batch["file"]):
-                    judged = rows.with_columns(rule)
-                    self._refuse(judged.filter(pl.col("rule").is_not_null()))
-                    accepted = judged.lazy().filter(pl.col("rule").is_null()).drop("rule", "unparsed")
-                    kept = recognise_returns(accepted).collect()
-                    for column, parts in counted.items():
-                        parts.append(value_counts(kept.lazy(), column, self.timezone).collect())
-                    self._spread(kept, spill)
+            for taken in in_order(self.spill.take, pieces, self.context.threads):
+                self.spilled |= taken.weeks
+                for judged in taken.judged:
+                    records.add(judged)
                 advance(1)
+        for batch, about in records.about.items():
+            self.about_batches[batch] = about | {"sha256": self.contents[batch]}
+
+    def _outlier_limits(self) -> dict[OutlierColumn, pl.DataFrame]:
+        """Return the limits per month, from what all batches have counted."""
+        counted = [pl.read_ipc(file) for file in sorted((self.folder / VALUES).glob("*.arrow"))]
+        if not counted:
+            return {}
+        values = pl.concat(counted)
         return {
-            column: monthly_limits(pl.concat(parts), self.clean.outliers[column].quantile)
-            if parts
-            else pl.DataFrame()
-            for column, parts in counted.items()
+            column: monthly_limits(values.filter(pl.col("column") == column).drop("column"), outlier.quantile)
+            for column, outlier in self.clean.outliers.items()
         }
 
-    def _spread(self, rows: pl.DataFrame, spill: TableWriters) -> None:
-        hashed = rows.with_columns(user_hash(rows["user_id"])).with_columns(bucket=bucket_of(self.n_buckets))
-        for (bucket,), part in hashed.group_by("bucket", maintain_order=True):
-            spill.open(f"{bucket}.parquet", EVENTS).write(part.drop("bucket"))
-
-    def _refuse(self, rows: pl.DataFrame) -> None:
-        self.refused.add(rows)
-        self.quarantine.write(rows)
-
-    def _clean_buckets(
-        self, writers: TableWriters, items: pl.LazyFrame, limits: Mapping[OutlierColumn, pl.DataFrame]
-    ) -> tuple[int, int]:
-        n_clean = n_duplicates = 0
-        with self.context.progress.track("clean: buckets", self.n_buckets) as advance:
-            for bucket in range(self.n_buckets):
-                spilled = self.folder / _SPILL / f"{bucket}.parquet"
-                if spilled.exists():
-                    rows = pl.read_parquet(spilled)
-                    unique = drop_duplicates(fill_from_items(rows.lazy(), items)).collect()
-                    n_duplicates += rows.height - unique.height
-                    events = self._judge_users(unique, limits)
-                    n_clean += events.height
-                    check_whole(events, bucket, self.n_buckets)
-                    self.facts.add(events)
-                    writers.open(f"events/bucket-{bucket:05d}.parquet", EVENTS).write(events)
-                    spilled.unlink()
-                advance(1)
-        return n_clean, n_duplicates
-
-    def _judge_users(self, rows: pl.DataFrame, limits: Mapping[OutlierColumn, pl.DataFrame]) -> pl.DataFrame:
-        """Refuse bot-like users' events and outliers; clip what is to be clipped."""
-        limited = rows.lazy().with_columns(bot_rule(self.clean, self.timezone), month_of(self.timezone))
-        for column, table in limits.items():
-            if table.height == 0:
-                continue
-            limited = limited.join(table.lazy(), on="month", how="left", maintain_order="left")
-            is_outlier = pl.col(column) > pl.col("limit")
-            if self.clean.outliers[column].action == "clip":
-                limited = limited.with_columns(
-                    pl.when(is_outlier).then("limit").otherwise(column).alias(column)
-                )
-            else:
-                rule = pl.when(is_outlier).then(pl.lit(f"outlier_{column}"))
-                limited = limited.with_columns(rule=pl.coalesce("rule", rule))
-            limited = limited.drop("limit")
-        judged = limited.drop("month").collect()
-        refused = judged.filter(pl.col("rule").is_not_null())
-        self._refuse(refused.with_columns(unparsed=pl.lit(None, pl.String)))
-        return judged.filter(pl.col("rule").is_null()).drop("rule")
-
-    def _counts(self, n_clean: int, n_duplicates: int) -> dict[str, int]:
-        by_rule = {f"quarantined.{rule}": n for rule, n in sorted(self.refused.counts.items())}
-        n_refused = sum(by_rule.values())
+    def _counts(self, weeks: Iterable[Mapping[str, Any]], refused: Refused) -> dict[str, int]:
+        about = list(weeks)
         return {
-            "raw": self.n_raw,
-            "clean": n_clean,
-            "quarantined": n_refused,
-            "duplicates": n_duplicates,
-        } | by_rule
+            "raw": sum(b["rows"] for b in self.batches),
+            "clean": sum(week["clean"] for week in about),
+            "quarantined": refused.counts.total(),
+            "duplicates": sum(week["duplicates"] for week in about),
+        } | {f"quarantined.{rule}": n for rule, n in sorted(refused.counts.items())}
 
-    def _report(self, counts: Mapping[str, int]) -> None:
+    def _judge_quality(
+        self, about_batches: Mapping[str, Any], about_weeks: Mapping[str, Any], refused: Refused
+    ) -> None:
+        """Write the data quality report; what fails leaves it in the workspace, and publishes nothing else."""
+        dataset, public = self.context.config.dataset, self.context.public["dataset"]["sources"]
+        sources = [
+            (ingest.settings_hash(public[i], self.timezone), self.context.masked(source.path))
+            for i, source in enumerate(dataset.sources)
+        ]
+        profiles = [(b, about_batches[b["id"]]["profile"]) for b in self.batches]
+        weeks = [week["profile"] for week in about_weeks.values()]
+        report = quality(profiles, weeks, refused, sources, self.clean.quality, self.timezone)
+        failed = self.context.workspace.root / FAILED
+        if report.failures:
+            check_quality(report, write_quality(failed, report))
+        write_quality(self.folder, report)
+        rmtree(failed, ignore_errors=True)
+
+    def _report(self, counts: Mapping[str, int], refused: Refused) -> None:
         n_refused, n_raw = counts["quarantined"], counts["raw"]
         if n_raw == 0:
             files = ", ".join([b["path"] for b, _ in ingest.scan(self.raw, "events")][:3])
@@ -317,21 +207,44 @@ class _Cleaning:
         if n_refused > self.clean.max_refused_share * n_raw:
             share = f"clean.max_refused_share ({self.clean.max_refused_share:g})"
             raise DataError(
-                self.refused.complaint(f"{n_refused:,} of {n_raw:,} rows are refused, more than {share}")
+                refused.complaint(f"{n_refused:,} of {n_raw:,} rows are refused, more than {share}")
             )
         if counts["clean"] == 0:
-            raise DataError(self.refused.complaint(f"no event is left: all {n_raw:,} rows are refused"))
+            raise DataError(refused.complaint(f"no event is left: all {n_raw:,} rows are refused"))
         self.context.progress.say(
             f"clean: {counts['clean']:,} events kept of {n_raw:,}, {n_refused:,} refused, "
             f"{counts['duplicates']:,} exact duplicates"
         )
-        for line in self.refused.lines():
+        for line in refused.lines():
             self.context.progress.say(f"  refused {line}")
 
 
-def bucket_files(artifact: Artifact) -> list[Path]:
-    """Return the clean log's files, in the order of user hashes."""
-    return artifact.files("events/*.parquet")
+def _fullest_week(batches: Sequence[Mapping[str, Any]]) -> int:
+    """Return about how many rows the week with the most has."""
+    n_rows: Counter[date] = Counter()
+    for batch in batches:
+        for day, n in batch["days"].items():
+            n_rows[monday_of(date.fromisoformat(day))] += n
+    return max(n_rows.values(), default=0)
+
+
+def _facts(weeks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what later stages must know about the clean log."""
+    full = [week for week in weeks if week["clean"]]
+    return {
+        "start": min(week["start"] for week in full),
+        "end": max(week["end"] for week in full),
+        "received": max(week["received"] for week in full),
+        "first_seen": earliest(week["first_seen"] for week in full),
+        "first_value": earliest(week["first_value"] for week in full),
+        "n_events": sum(week["clean"] for week in full),
+    }
+
+
+def read_log(log: Artifact, columns: Sequence[str], rows: int) -> tuple[int, Iterator[pl.DataFrame]]:
+    """Return the number of buckets of about so many rows, and their events."""
+    n = n_buckets(log.info["n_events"], rows)
+    return n, read_buckets(log.files("events/*.parquet"), columns, n)
 
 
 def instant(text: str) -> datetime:

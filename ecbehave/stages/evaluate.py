@@ -15,11 +15,12 @@ from ecbehave.metrics.bootstrap import Comparison, compare_binary, compare_ranki
 from ecbehave.metrics.classification import auroc, confusion
 from ecbehave.metrics.ranking import coverage, n_without_truth, per_user
 from ecbehave.models import input_type
-from ecbehave.models.protocol import Model
+from ecbehave.models.protocol import Scorer
 from ecbehave.report.content import Verdict
 from ecbehave.report.html import render
 from ecbehave.stages import Context, features, train, upstream
-from ecbehave.stages.evaluation_report import evaluation_report, headline_verdict
+from ecbehave.stages.achievable import reached, truth_fingerprint
+from ecbehave.stages.evaluation_report import beside_truth, evaluation_report, headline_verdict
 from ecbehave.stages.lists import complete_lists
 from ecbehave.tables import write_table
 from ecbehave.tasks import Task, make_task
@@ -37,8 +38,10 @@ def name(context: Context) -> str:
 def spec(context: Context) -> Spec:
     """Return what the evaluation is made from."""
     model = upstream(context, "train", train.name(context), train.spec)
-    config = {key: context.public[key] for key in ("evaluate", "seed")}
-    return Spec("evaluate", VERSION, config, {train.name(context): model.fingerprint})
+    settings = {key: value for key, value in context.public["evaluate"].items() if key != "truth"}
+    config = {"evaluate": settings, "seed": context.public["seed"]}
+    inputs = {train.name(context): model.fingerprint} | truth_fingerprint(context)
+    return Spec("evaluate", VERSION, config, inputs)
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Judged:
     """Per-row test scores (binary), or per-user metrics (ranking)."""
     per_cutoff: list[dict[str, Any]]
     facts: dict[str, Any] = field(default_factory=dict)
-    """Further numbers: thresholds and confusion, or coverage and users left out."""
+    """Further numbers: thresholds, confusion and what is reached of the truth, or coverage and users left out."""
 
 
 def run(context: Context) -> Outcome:
@@ -82,6 +85,7 @@ def _build(context: Context, artifact: Artifact, folder: Path) -> Built:
     verdict = headline_verdict(
         judged.comparison, judged.headline, context.config.baseline.kind, judged.rows["user_id"].n_unique()
     )
+    verdict = beside_truth(verdict, judged.facts)
     write_table(folder / "test_scores.parquet", judged.rows)
     (folder / "metrics.json").write_text(
         json.dumps(_metrics(context, judged, verdict), indent=1), encoding="utf-8"
@@ -114,7 +118,7 @@ def _judge_binary(
     context: Context,
     task: Task,
     inputs: Artifact,
-    loaded: list[tuple[Model, dict[str, Any]]],
+    loaded: list[tuple[Scorer, dict[str, Any]]],
     rng: np.random.Generator,
 ) -> Judged:
     test = TableInput.concat(_test_inputs(context, inputs, task))
@@ -123,16 +127,19 @@ def _judge_binary(
             "the test population is empty: no user was active before any test cutoff; "
             "lengthen task.active_within, set split.test higher, or bring more data"
         )
-    rows = test.frame.select("user_id", "cutoff", "label")
+    keys = [key for key in test.key_names if key != "user_hash"]
+    rows = test.frame.select(*keys, "label")
     for prefix, (model, meta) in zip(("", "baseline_"), loaded, strict=True):
-        scored = model.predict(test, 0).select("user_id", "cutoff", "score")
+        scored = model.predict(test, 0).select(*keys, "score")
         probability = train.probabilities(meta, scored["score"].to_numpy())
         named = scored.with_columns(probability=pl.Series(probability)).rename(
             {"score": f"{prefix}score", "probability": f"{prefix}probability"}
         )
-        rows = rows.join(named, on=["user_id", "cutoff"], maintain_order="left")
+        rows = rows.join(named, on=keys, maintain_order="left")
     thresholds = [meta["threshold"] for _, meta in loaded]
-    comparison = compare_binary(rows, thresholds[0], thresholds[1], context.config.evaluate.bootstrap, rng)
+    comparison = compare_binary(
+        rows, thresholds[0], thresholds[1], context.config.evaluate.bootstrap, rng, keys
+    )
     matrix = confusion(rows["label"], rows["probability"], thresholds[0])
     facts = {
         "threshold": thresholds[0],
@@ -140,6 +147,7 @@ def _judge_binary(
         "confusion": {cell: int(getattr(matrix, cell)) for cell in ("tp", "fp", "fn", "tn")},
         "n_positive": int(rows["label"].sum()),
     }
+    facts |= reached(context, task, rows) | _candidates(task, inputs, facts["n_positive"])
     per_cutoff = [
         {
             "cutoff": cutoff,
@@ -152,8 +160,18 @@ def _judge_binary(
     return Judged(task, "auroc", comparison, rows, per_cutoff, facts)
 
 
+def _candidates(task: Task, inputs: Artifact, n_positive: int) -> dict[str, Any]:
+    """Return how many of the true pairs of the test windows were asked about; empty where users alone are asked."""
+    if task.target is None:
+        return {}
+    counts = inputs.counts.items()
+    n_true = sum(n for name, n in counts if name.startswith("test/") and name.endswith(".true_pairs"))
+    recall = n_positive / n_true if n_true else None
+    return {"candidates": {"n_true_pairs": n_true, "n_asked": n_positive, "recall": recall}}
+
+
 def _judge_ranking(
-    context: Context, task: Task, inputs: Artifact, models: list[Model], rng: np.random.Generator
+    context: Context, task: Task, inputs: Artifact, models: list[Scorer], rng: np.random.Generator
 ) -> Judged:
     ks = context.config.evaluate.k
     headline = f"ndcg@{10 if 10 in ks else ks[0]}"
@@ -207,7 +225,7 @@ def _truth(data: MatrixInput) -> pl.DataFrame:
     )
 
 
-def _lists(model: Model, data: MatrixInput, k: int) -> pl.DataFrame:
+def _lists(model: Scorer, data: MatrixInput, k: int) -> pl.DataFrame:
     return complete_lists(model, data, k).with_columns(cutoff=pl.lit(data.cutoff))
 
 

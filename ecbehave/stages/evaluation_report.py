@@ -23,6 +23,7 @@ from ecbehave.report.content import (
     DecileRow,
     Importance,
     Interval,
+    LeftOut,
     MetricRow,
     RankingDetail,
     RankingPlot,
@@ -33,6 +34,7 @@ from ecbehave.report.content import (
     verdict,
 )
 from ecbehave.report.numbers import Unit
+from ecbehave.schema import TARGETS
 from ecbehave.stages import Context, clean, features, upstream
 from ecbehave.windows import label, local_day
 
@@ -63,7 +65,11 @@ _RANKING_LABELS = {
     "new_recall": "Recall of new items",
     "new_ndcg": "NDCG of new items",
 }
-_POSITIVES = {"churn": ("churners", "stayers"), "purchase": ("buyers", "non-buyers")}
+_POSITIVES = {
+    "churn": ("churners", "stayers"),
+    "purchase": ("buyers", "non-buyers"),
+    "pairs": ("bought pairs", "other pairs"),
+}
 _MOST_FEATURES = 20
 #: Fewer users than this give intervals that mean nothing.
 _FEWEST_USERS = 30
@@ -98,6 +104,18 @@ def headline_verdict(comparison: Comparison, headline: str, baseline: str, n_use
     return verdict(row, baseline)
 
 
+def beside_truth(spoken: Verdict, facts: Mapping[str, Any]) -> Verdict:
+    """Add to the verdict how far the model gets, where the true probabilities are known."""
+    share = facts.get("truth", {}).get("share_reached")
+    if share is None:
+        return spoken
+    known = (
+        f"It gets {100 * share:.0f} % of the way from chance to the true probabilities, "
+        f"whose AUROC is {facts['truth']['auroc']:.3f}."
+    )
+    return Verdict(spoken.standing, f"{spoken.text} {known}")
+
+
 def evaluation_report(
     context: Context, judged: "Judged", spoken: Verdict, model: Artifact, inputs: Artifact
 ) -> Report:
@@ -114,10 +132,11 @@ def evaluation_report(
         metrics=_metric_rows(judged),
         detail=_binary_detail(judged) if is_binary else _ranking_detail(judged),
         splits=_splits(context, judged, inputs),
-        counts=_counts(context, inputs),
+        counts=_counts(context, judged, inputs),
         facts=_facts(context, judged, inputs),
         per_cutoff=_per_cutoff(context, judged),
         importance=_importance(model),
+        left_out=_left_out(model),
         notes=_notes(context, judged),
         config_yaml=_config_yaml(context),
     )
@@ -139,7 +158,8 @@ def _binary_detail(judged: "Judged") -> BinaryDetail:
     rows, facts = judged.rows, judged.facts
     y = rows["label"]
     sides = (("model", "score"), ("baseline", "baseline_score"))
-    positives, negatives = _POSITIVES[judged.task.name]
+    kind = judged.task.name if judged.task.target is None else "pairs"
+    positives, negatives = _POSITIVES[kind]
     tables = {name: gains(y, rows[column]) for name, column in sides}
     return BinaryDetail(
         positives=positives,
@@ -180,8 +200,9 @@ def _gains_curve(name: str, table: pl.DataFrame) -> Curve:
 def _deciles(rows: pl.DataFrame) -> list[DecileRow]:
     """Return tenths of the rows by score, ties in the order of keys."""
     tenth = pl.int_range(pl.len()) * 10 // pl.len() + 1
+    keys = [key for key in ("user_id", "cutoff", *TARGETS) if key in rows.columns]
     table = (
-        rows.sort("score", "user_id", "cutoff", descending=[True, False, False])
+        rows.sort("score", *keys, descending=[True, *(False for _ in keys)])
         .group_by(decile=tenth, maintain_order=True)
         .agg(n=pl.len(), positives=pl.col("label").sum(), probability=pl.col("probability").mean())
     )
@@ -231,7 +252,7 @@ def _splits(context: Context, judged: "Judged", inputs: Artifact) -> list[SplitR
     return rows
 
 
-def _counts(context: Context, inputs: Artifact) -> list[CountRow]:
+def _counts(context: Context, judged: "Judged", inputs: Artifact) -> list[CountRow]:
     log = upstream(context, "clean", clean.NAME, clean.spec).counts
     rows = [CountRow("ingest", "raw event rows", log["raw"])]
     for name, n in log.items():
@@ -245,7 +266,8 @@ def _counts(context: Context, inputs: Artifact) -> list[CountRow]:
         s: [n for k, n in inputs.counts.items() if k.startswith(f"{s}/") and k.endswith(".rows")]
         for s in ("train", "validation", "test")
     }
-    notes = {s: f"users asked at {len(n)} cutoff{'s' * (len(n) > 1)}" for s, n in splits.items()}
+    asked = "users" if judged.task.target is None else "pairs"
+    notes = {s: f"{asked} asked at {len(n)} cutoff{'s' * (len(n) > 1)}" for s, n in splits.items()}
     rows += [CountRow("features", f"{s} rows", sum(n), notes[s]) for s, n in splits.items()]
     return rows
 
@@ -259,6 +281,8 @@ def _facts(context: Context, judged: "Judged", inputs: Artifact) -> list[tuple[s
     ]
     if judged.task.output == "binary":
         facts.append(("Features", f"{len(inputs.info['features']):,}"))
+        facts += _candidate_facts(judged)
+        facts += _truth_facts(judged)
     else:
         coverage = next(iter(reversed(judged.facts["coverage"].items())))
         rule = judged.facts["baseline_coverage"][coverage[0]]
@@ -269,6 +293,25 @@ def _facts(context: Context, judged: "Judged", inputs: Artifact) -> list[tuple[s
             ("Users the model has no item for", f"{judged.facts['n_cold']:,}, given what is popular"),
         ]
     return facts
+
+
+def _candidate_facts(judged: "Judged") -> list[tuple[str, str]]:
+    if "candidates" not in judged.facts:
+        return []
+    n_true, n_asked, recall = (judged.facts["candidates"][k] for k in ("n_true_pairs", "n_asked", "recall"))
+    share = "" if recall is None else f" ({100 * recall:.1f} %); the others were no candidates"
+    return [("True pairs that were asked", f"{n_asked:,} of {n_true:,}{share}")]
+
+
+def _truth_facts(judged: "Judged") -> list[tuple[str, str]]:
+    if "truth" not in judged.facts:
+        return []
+    numbers = ("auroc", "share_reached", "baseline_share_reached")
+    best, share, rule = (judged.facts["truth"][name] for name in numbers)
+    if best is None or share is None:
+        return [("AUROC of the true probabilities", "not defined, or no better than chance")]
+    text = f"{best:.3f}; the model gets {share:.1%} of the way there from chance, the baseline {rule:.1%}"
+    return [("AUROC of the true probabilities", text.replace("%", " %"))]
 
 
 def _per_cutoff(context: Context, judged: "Judged") -> Sequence[CutoffRow]:
@@ -287,6 +330,14 @@ def _importance(model: Artifact) -> Importance | None:
         return None
     top = sorted(shares.items(), key=lambda item: -item[1])[:_MOST_FEATURES]
     return Importance(top, "Share of the total gain of all splits in the trees, on the train windows.")
+
+
+def _left_out(model: Artifact) -> LeftOut | None:
+    selection: list[dict[str, str]] = model.info.get("selection", [])
+    if not selection:
+        return None
+    reasons = [(s["feature"], s["rule"], s["why"]) for s in selection]
+    return LeftOut(len(model.info["features"]), reasons)
 
 
 def _notes(context: Context, judged: "Judged") -> list[str]:
@@ -310,4 +361,7 @@ def _config_yaml(context: Context) -> str:
     """Return the resolved config without the folders of this machine."""
     shown = {key: value for key, value in context.public.items() if key != "workspace"}
     sources = [source | {"path": Path(source["path"]).name} for source in shown["dataset"]["sources"]]
-    return to_yaml(shown | {"dataset": shown["dataset"] | {"sources": sources}})
+    evaluate = shown["evaluate"] | {
+        "truth": shown["evaluate"]["truth"] and Path(shown["evaluate"]["truth"]).name
+    }
+    return to_yaml(shown | {"dataset": shown["dataset"] | {"sources": sources}, "evaluate": evaluate})

@@ -1,22 +1,27 @@
 """features: the clean log -> `inputs/`: what the configured family reads, for every split, with labels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import polars as pl
 
 from ecbehave.artifacts import Artifact, Built, Outcome, Spec
-from ecbehave.config import PurchaseTask, TaskConfig
+from ecbehave.buckets import user_hash
+from ecbehave.config import PREPARATION, PurchaseTask, TaskConfig
 from ecbehave.errors import DataError
 from ecbehave.inputs import matrix, table
-from ecbehave.inputs.histories import Histories, prepare
+from ecbehave.inputs.facts import LogFacts
+from ecbehave.inputs.pairs import Asking, PairTable
 from ecbehave.inputs.types import MatrixInput, TableInput
+from ecbehave.memory import rows_at_once
 from ecbehave.models import input_type
 from ecbehave.models.protocol import InputType
-from ecbehave.schema import MATRIX_LABELS, MATRIX_USERS, PAIRS, TABLE_KEYS
+from ecbehave.parallel import in_order
+from ecbehave.schema import MATRIX_LABELS, MATRIX_USERS, PAIRS, TABLE_KEYS, USERS_KEY
 from ecbehave.stages import Context, clean, upstream
 from ecbehave.tables import TableWriters
 from ecbehave.tasks import Task, make_task
@@ -29,16 +34,23 @@ from ecbehave.windows import (
     label,
     make_splits,
     shift,
-    spans,
 )
 
 VERSION = 1
 
-#: What tasks and inputs read of the log.
-_COLUMNS = ["user_hash", "user_id", "ts", "event_type", "item_id", "category", "order_id", "amount"]
+#: What tasks and the matrix input read of the log.
+_COLUMNS = ("user_hash", "user_id", "ts", "event_type", "item_id")
+
+#: Measured resident bytes while a bucket's features are made: per event, and per value of a feature.
+_BYTES_PER_EVENT, _BYTES_PER_VALUE = 350, 12
+#: Users have at least so many events each, on the mean: more of them in a bucket would have more features.
+_EVENTS_PER_USER = 10
 
 #: The newest history of all, without labels: what a refit of a matrix model learns from.
 NEWEST = "newest"
+
+T = TypeVar("T")
+Known_co = TypeVar("Known_co", covariant=True)
 
 
 def name(context: Context) -> str:
@@ -59,7 +71,8 @@ def input_types(context: Context) -> list[InputType]:
 
 def settings(context: Context) -> dict[str, Any]:
     """Return the part of the config that the stage reads."""
-    config = {key: context.public[key] for key in ("task", "split", "features")}
+    config: dict[str, Any] = {key: context.public[key] for key in ("task", "split")}
+    config["features"] = {k: v for k, v in context.public["features"].items() if k not in PREPARATION}
     config["dataset"] = {"timezone": context.config.dataset.timezone}
     return config | {"inputs": input_types(context)}
 
@@ -80,38 +93,59 @@ class Request:
     """End of the label window; None for no labels."""
 
 
+class _Sums(Protocol[T, Known_co]):
+    """What collects sums over all users, bucket by bucket."""
+
+    def columns(self) -> list[str]: ...
+    def partial(self, events: pl.LazyFrame) -> T: ...
+    def add(self, partial: T) -> None: ...
+    def market(self) -> Known_co: ...
+
+
 class InputWriter:
     """Builds inputs bucket by bucket; the only code that does, for training, evaluation and prediction."""
 
     def __init__(
-        self, context: Context, task: Task, event_types: Sequence[str], writers: TableWriters
+        self, context: Context, task: Task, log: Artifact, facts: LogFacts, writers: TableWriters
     ) -> None:
-        self._task, self._event_types, self._writers = task, event_types, writers
+        self._context, self._task, self._log, self._writers = context, task, log, writers
         self._timezone = context.config.dataset.timezone
-        self._windows = context.config.features.windows
+        self.catalogue = catalogue_of(context, facts)
+        self.schema = self.catalogue.schema()
         self.counts: dict[str, int] = {}
 
-    def add(self, kind: InputType, request: Request, events: pl.LazyFrame) -> None:
-        """Append one bucket's part of an input; see `add_all`."""
-        self.add_all([kind], [request], events)
-
-    def add_all(self, kinds: Sequence[InputType], requests: Sequence[Request], events: pl.LazyFrame) -> None:
-        """Append one bucket's part of some inputs.
+    def build(self, asked: Mapping[InputType, Sequence[Request]]) -> None:
+        """Write inputs, from one pass over the log, or two where features need sums over all users.
 
         Args:
-            kinds: `table`, `matrix`.
-            requests: which inputs of each kind.
-            events: all events of the bucket's users.
+            asked: which inputs of each kind.
         """
-        histories = None
-        if "table" in kinds:
-            histories = prepare(events, table.groups(self._event_types), self._timezone)
-        for request in requests:
-            population, labels = self._asked(request, events)
-            if histories is not None:
-                self._add_table(request, histories, population if labels is None else labels)
-            if "matrix" in kinds:
-                self._add_matrix(request, events.filter(history(request.cutoff)), population, labels)
+        tables_of = self._tables(asked["table"]) if "table" in asked else None
+
+        def made(bucket: pl.DataFrame) -> list[_Part]:
+            parts = tables_of(bucket) if tables_of else []
+            for request in asked.get("matrix", []):
+                parts += self._matrix(request, bucket.lazy())
+            return parts
+
+        columns = [*_COLUMNS, *(c for c in self.catalogue.columns() if c not in _COLUMNS)]
+        rows_per_user = self.catalogue.rows_per_user if isinstance(self.catalogue, PairTable) else 1
+        n_values = len(self.schema) * len(asked.get("table", [])) * rows_per_user
+        for parts in self._each(columns, made, n_values):
+            for part in parts:
+                self._writers.open(part.file, part.schema).write(part.rows)
+                for what, n in part.counts.items():
+                    self.counts[what] = self.counts.get(what, 0) + n
+
+    def _each(
+        self, columns: Sequence[str], made: Callable[[pl.DataFrame], T], n_values: int = 0
+    ) -> Iterator[T]:
+        """Yield what a function makes of each bucket, in their order; `n_values` for each user."""
+        n_buckets, buckets = read_log(self._context, self._log, columns, n_values)
+        with self._context.progress.track("features", n_buckets) as advance:
+            for result in in_order(made, buckets, self._context.threads):
+                yield result
+                advance(1)
 
     def _asked(self, request: Request, events: pl.LazyFrame) -> tuple[pl.LazyFrame, pl.LazyFrame | None]:
         """Return the population and, where they are asked for, its labels."""
@@ -122,23 +156,66 @@ class InputWriter:
             return population, None
         return population, self._task.labels(events.filter(future(cutoff, request.end)), population)
 
-    def _add_table(self, request: Request, histories: Histories, population: pl.LazyFrame) -> None:
-        windows = spans(request.cutoff, self._windows, self._timezone)
-        columns = table.feature_columns(windows, self._event_types)
-        rows = population.with_columns(cutoff=pl.lit(request.cutoff, TABLE_KEYS["cutoff"])).collect()
-        built = table.features(histories, rows, request.cutoff, windows)
-        self._write(
-            f"table/{request.folder}.parquet",
-            built,
-            table_schema(columns, is_labelled=request.end is not None),
-        )
-        if "label" in built.columns:
-            self._count(f"{request.folder}.positives", int(built["label"].sum()))
-        self._count(f"{request.folder}.rows", built.height)
+    def _tables(self, requests: Sequence[Request]) -> Callable[[pl.DataFrame], list["_Part"]]:
+        """Return the function that makes the tables of a bucket."""
+        catalogue = self.catalogue
+        if isinstance(catalogue, PairTable):
+            return self._pair_tables(catalogue, requests)
+        market = self._market(catalogue.market_sums(request.cutoff for request in requests))
+        users = _Users(self._log, catalogue.facts)
 
-    def _add_matrix(
-        self, request: Request, known: pl.LazyFrame, population: pl.LazyFrame, labels: pl.LazyFrame | None
-    ) -> None:
+        def made(bucket: pl.DataFrame) -> list[_Part]:
+            asked = [(self._rows(request, bucket.lazy()), request.cutoff) for request in requests]
+            built = catalogue.features(bucket.lazy(), asked, market, users.of(bucket))
+            return [self._table(request, rows) for request, rows in zip(requests, built, strict=True)]
+
+        return made
+
+    def _pair_tables(
+        self, catalogue: PairTable, requests: Sequence[Request]
+    ) -> Callable[[pl.DataFrame], list["_Part"]]:
+        """Return the function that makes the tables of a bucket's pairs."""
+        market = self._market(catalogue.market_sums([request.cutoff for request in requests]))
+
+        def made(bucket: pl.DataFrame) -> list[_Part]:
+            asked = [self._asking(request, bucket.lazy()) for request in requests]
+            built = catalogue.tables(bucket.lazy(), asked, market)
+            return [
+                self._table(request, rows, asking.true_pairs)
+                for request, rows, asking in zip(requests, built, asked, strict=True)
+            ]
+
+        return made
+
+    def _asking(self, request: Request, events: pl.LazyFrame) -> Asking:
+        population, labels = self._asked(request, events)
+        return Asking(population.collect(), None if labels is None else labels.collect(), request.cutoff)
+
+    def _market(self, sums: _Sums[T, Known_co]) -> Known_co:
+        if sums.columns():
+            columns = ["user_hash", *sums.columns()]
+            for part in self._each(columns, lambda bucket: sums.partial(bucket.lazy())):
+                sums.add(part)
+        return sums.market()
+
+    def _rows(self, request: Request, events: pl.LazyFrame) -> pl.DataFrame:
+        population, labels = self._asked(request, events)
+        rows = population if labels is None else labels
+        return rows.with_columns(cutoff=pl.lit(request.cutoff, TABLE_KEYS["cutoff"])).collect()
+
+    def _table(self, request: Request, rows: pl.DataFrame, true_pairs: pl.DataFrame | None = None) -> "_Part":
+        counts = {f"{request.folder}.rows": rows.height}
+        if request.end is not None:
+            counts[f"{request.folder}.positives"] = int(rows["label"].sum())
+        if true_pairs is not None:
+            # More than the positives: some were no candidates.
+            counts[f"{request.folder}.true_pairs"] = true_pairs.height
+        schema = table.table_schema(self.schema, self._task.target, is_labelled=request.end is not None)
+        return _Part(f"table/{request.folder}.parquet", rows, schema, counts)
+
+    def _matrix(self, request: Request, events: pl.LazyFrame) -> list["_Part"]:
+        known = events.filter(history(request.cutoff))
+        population, labels = self._asked(request, events)
         asked = population.select("user_id", is_asked=pl.lit(value=True))
         users = (
             known.select("user_hash", "user_id")
@@ -149,8 +226,12 @@ class InputWriter:
             .collect()
         )
         folder = f"matrix/{request.folder}"
-        self._write(f"{folder}/users.parquet", users, MATRIX_USERS)
-        self._write(f"{folder}/pairs.parquet", matrix.pairs(known, request.cutoff).collect(), PAIRS)
+        n_asked = {f"{request.folder}.rows": int(users["is_asked"].sum())}
+        pairs = matrix.pairs(known, request.cutoff).collect()
+        parts = [
+            _Part(f"{folder}/users.parquet", users, MATRIX_USERS, n_asked),
+            _Part(f"{folder}/pairs.parquet", pairs, PAIRS, {}),
+        ]
         if labels is not None:
             true_items = (
                 labels.join(population, on="user_id")
@@ -158,21 +239,59 @@ class InputWriter:
                 .select(*MATRIX_LABELS)
                 .collect()
             )
-            self._write(f"{folder}/labels.parquet", true_items, MATRIX_LABELS)
-            self._count(f"{request.folder}.positives", true_items["user_id"].n_unique())
-        self._count(f"{request.folder}.rows", int(users["is_asked"].sum()))
-
-    def _write(self, file: str, rows: pl.DataFrame, schema: Mapping[str, Any]) -> None:
-        self._writers.open(file, schema).write(rows)
-
-    def _count(self, what: str, n: int) -> None:
-        self.counts[what] = self.counts.get(what, 0) + n
+            n_positive = {f"{request.folder}.positives": true_items["user_id"].n_unique()}
+            parts.append(_Part(f"{folder}/labels.parquet", true_items, MATRIX_LABELS, n_positive))
+        return parts
 
 
-def table_schema(columns: Sequence[str], *, is_labelled: bool) -> dict[str, Any]:
-    """Return the columns of a stored table input."""
-    labels: dict[str, Any] = {"label": pl.Int8()} if is_labelled else {}
-    return TABLE_KEYS | labels | {c: pl.Float32() for c in columns}
+@dataclass(frozen=True)
+class _Part:
+    """A bucket's rows of a stored table, with what is counted of them."""
+
+    file: str
+    rows: pl.DataFrame
+    schema: Mapping[str, Any]
+    counts: Mapping[str, int]
+
+
+class _Users:
+    """The users table in the order of hashes, so that a bucket's part is a slice."""
+
+    def __init__(self, log: Artifact, facts: LogFacts) -> None:
+        # As categories, a text that many users share is in memory once.
+        read = pl.read_parquet(users_file(log)).with_columns(pl.col(facts.attributes).cast(pl.Categorical))
+        self._rows = read.with_columns(user_hash(read["user_id"])).sort("user_hash", maintain_order=True)
+        self._hashes = self._rows["user_hash"].to_numpy()
+
+    def of(self, bucket: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows of a bucket's users."""
+        hashes = bucket["user_hash"].to_numpy()
+        if hashes.size == 0:
+            return self._rows.clear()
+        start = int(np.searchsorted(self._hashes, hashes.min(), "left"))
+        end = int(np.searchsorted(self._hashes, hashes.max(), "right"))
+        return self._rows.slice(start, end - start)
+
+
+def users_file(log: Artifact) -> Path:
+    """Return the clean users table."""
+    return log.path / "users" / "users.parquet"
+
+
+def catalogue_of(context: Context, facts: LogFacts) -> table.Catalogue | PairTable:
+    """Return the features that the config asks for and that the log supports."""
+    config, asked, timezone = context.config.features, context.config.task, context.config.dataset.timezone
+    target = make_task(asked).target
+    if isinstance(asked, PurchaseTask) and target is not None:
+        windows = tuple(config.windows)
+        return PairTable(facts, target, asked.candidates, windows, config.session_gap, timezone)
+    return table.Catalogue(
+        facts,
+        tuple(config.groups),
+        tuple(config.windows),
+        config.session_gap,
+        context.config.dataset.timezone,
+    )
 
 
 def splits_of(context: Context, log: Artifact) -> tuple[Splits, datetime]:
@@ -189,7 +308,21 @@ def splits_of(context: Context, log: Artifact) -> tuple[Splits, datetime]:
 
 def event_types_before(log: Artifact, cutoff: datetime) -> list[str]:
     """Return the event types that the log had before a cutoff, in alphabetical order."""
-    return sorted(t for t, first in log.info["first_seen"].items() if clean.instant(first) < cutoff)
+    return _before(log.info["first_seen"], cutoff)
+
+
+def _before(first: Mapping[str, str], cutoff: datetime) -> list[str]:
+    return sorted(name for name, instant in first.items() if clean.instant(instant) < cutoff)
+
+
+def facts_before(log: Artifact, cutoff: datetime) -> LogFacts:
+    """Return what decides which features there are: what the log had before a cutoff."""
+    attributes = pl.read_parquet_schema(users_file(log))
+    return LogFacts(
+        tuple(event_types_before(log, cutoff)),
+        tuple(_before(log.info["first_value"], cutoff)),
+        tuple(sorted(set(attributes) - set(USERS_KEY))),
+    )
 
 
 def run(context: Context) -> Outcome:
@@ -211,30 +344,42 @@ def _build(context: Context, log: Artifact, folder: Path) -> Built:
         for split, windows in splits.named().items()
         for w in windows
     ]
-    event_types = event_types_before(log, splits.train[-1].cutoff)
-    files = clean.bucket_files(log)
-    with (
-        TableWriters(folder) as writers,
-        context.progress.track("features", len(files)) as advance,
-    ):
-        writer = InputWriter(context, task, event_types, writers)
-        for file in files:
-            events = pl.read_parquet(file, columns=_COLUMNS).lazy()
-            writer.add_all(kinds, requests, events)
-            if "matrix" in kinds:
-                writer.add("matrix", Request(NEWEST, end), events)
-            advance(1)
+    asked = {kind: list(requests) for kind in kinds}
+    if "matrix" in asked:
+        asked["matrix"].append(Request(NEWEST, end))
+    with TableWriters(folder) as writers:
+        writer = InputWriter(context, task, log, facts_before(log, splits.train[-1].cutoff), writers)
+        writer.build(asked)
     _check_catalogue(folder, kinds)
-    windows = spans(end, context.config.features.windows, timezone)
     info = {
         "splits": {s: [_stored(w) for w in windows] for s, windows in splits.named().items()},
         "end": end.isoformat(),
-        "event_types": event_types,
-        "features": table.feature_columns(windows, event_types),
+        "facts": writer.catalogue.facts.to_info(),
+        "features": list(writer.schema),
+        "left_out": writer.catalogue.left_out(),
     }
     for split, split_windows in splits.named().items():
         context.progress.say(f"features: {split} {describe(split_windows, timezone)}")
     return Built(writer.counts, info)
+
+
+def read_log(
+    context: Context, log: Artifact, columns: Sequence[str], n_values: int
+) -> tuple[int, Iterator[pl.DataFrame]]:
+    """Return the number of buckets, and the events of each of them.
+
+    Args:
+        context: says how much memory there is.
+        log: the clean log.
+        columns: what is read; `user_hash` is the first.
+        n_values: number of values that are made for each user.
+
+    Raises:
+        ConfigError: the memory is too little.
+    """
+    per_event = _BYTES_PER_EVENT + _BYTES_PER_VALUE * n_values // _EVENTS_PER_USER
+    rows = rows_at_once("features", context.memory_bytes, context.threads, per_event)
+    return clean.read_log(log, columns, rows)
 
 
 def _check_event(task: TaskConfig, log: Artifact) -> None:
@@ -246,6 +391,12 @@ def _check_event(task: TaskConfig, log: Artifact) -> None:
             f"the log has no {event} event, which the task {task.kind} asks about; it has {listed}. Say which word of "
             f"the shop means {event} in dataset.sources[].event_type.map"
             + ("" if isinstance(task, PurchaseTask) else ", or set task.event")
+        )
+    target = make_task(task).target
+    if target is not None and target not in log.info["first_value"]:
+        raise DataError(
+            f"the log has no {target}, which task.target asks about; map it in dataset.sources[].columns"
+            + (", of the log or of a table: items" if target == "category" else "")
         )
 
 

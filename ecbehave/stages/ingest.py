@@ -2,26 +2,26 @@
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from ecbehave.artifacts import Artifact, Built, Outcome, Spec
+from ecbehave.artifacts import Artifact, Built, Outcome, Spec, take_over
 from ecbehave.config import FileSource
 from ecbehave.errors import DataError
-from ecbehave.schema import EVENTS_RAW, ITEMS_RAW, ORIGIN
+from ecbehave.parallel import in_order
+from ecbehave.schema import EVENTS_RAW, ITEMS_RAW, ORIGIN, USERS_KEY
 from ecbehave.sources import find_files, read_chunks
 from ecbehave.stages import Context
 from ecbehave.tables import TableWriter
 
 NAME = "events_raw"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,19 @@ def settings_of(public: Mapping[str, Any], timezone: str) -> dict[str, Any]:
     return kept | {"timezone": public.get("timezone") or timezone}
 
 
+def settings_hash(public: Mapping[str, Any], timezone: str) -> str:
+    """Return the hash by which a batch knows its source."""
+    return _hash(settings_of(public, timezone))
+
+
 def plan(context: Context, published: Artifact | None) -> tuple[list[Found], list[Batch]]:
     """Return the batches of the files that are there, and batches to keep whose file has gone.
 
     Raises:
-        DataError: a source names no file, or a file has other content than when it was ingested.
+        DataError: a source names no file, a file has other content than when it was ingested, or a file has gone
+            whose batch is stored as another version did it.
     """
+    is_current = published is None or published.manifest["stage_version"] == VERSION
     known = [Batch.from_stored(b) for b in published.info["batches"]] if published else []
     by_path = {(b.path, b.settings): b for b in known}
     by_identity = {b.identity: b for b in known}
@@ -88,9 +95,7 @@ def plan(context: Context, published: Artifact | None) -> tuple[list[Found], lis
     changed: list[Batch] = []
     all_settings: set[str] = set()
     for index, source in enumerate(context.config.dataset.sources):
-        settings = _hash(
-            settings_of(context.public["dataset"]["sources"][index], context.config.dataset.timezone)
-        )
+        settings = settings_hash(context.public["dataset"]["sources"][index], context.config.dataset.timezone)
         all_settings.add(settings)
         for path in _files(source, _key(index), may_be_gone=any(b.settings == settings for b in known)):
             shown = context.masked(str(path))
@@ -109,7 +114,7 @@ def plan(context: Context, published: Artifact | None) -> tuple[list[Found], lis
                     batch, id=known_batch.id, file=known_batch.file, received_at=known_batch.received_at
                 )
             taken[batch.identity] = batch
-            is_new = context.force or batch.identity not in by_identity
+            is_new = context.force or not is_current or batch.identity not in by_identity
             found.append(Found(path, batch, source, index, is_new))
     lost = [b for b in changed if b.identity not in taken]  # a renamed file (log rotation) is not lost
     if lost and context.config.dataset.changed_files == "fail":
@@ -120,6 +125,12 @@ def plan(context: Context, published: Artifact | None) -> tuple[list[Found], lis
         for b in known
         if b.settings in all_settings and (b.path, b.settings) not in seen and b.identity not in taken
     ]
+    if gone and not is_current:
+        raise DataError(
+            f"{gone[0].path} was ingested by another version of ecbehave, which stored it in another way, and has gone "
+            f"since{f', like {len(gone) - 1} more' if len(gone) > 1 else ''}; bring it back, or delete "
+            f"{context.workspace.root / NAME} to go on without it"
+        )
     return found, gone
 
 
@@ -184,13 +195,15 @@ def _hash(content: object) -> str:
 
 def raw_schema(table: str, columns: Sequence[str]) -> dict[str, Any]:
     """Return the stored columns of a batch."""
-    users = {c: pl.String() for c in columns} | ORIGIN | {"unparsed": pl.String()}
+    attributes = {c: pl.String() for c in columns if c not in USERS_KEY}
+    users = USERS_KEY | attributes | ORIGIN | {"unparsed": pl.String()}
     return {"events": EVENTS_RAW, "items": ITEMS_RAW, "users": users}[table]
 
 
-def _read(found: Found, folder: Path, timezone: str) -> tuple[int, int]:
-    """Stream one source file into the artifact; returns rows, and rows with something unread."""
+def _read(found: Found, folder: Path, timezone: str) -> dict[str, Any]:
+    """Stream one source file into the artifact; returns what is counted."""
     batch, n_rows, n_unparsed = found.batch, 0, 0
+    per_day: list[pl.DataFrame] = []
     received_at = datetime.fromisoformat(batch.received_at)
     with TableWriter(folder / batch.file, raw_schema(batch.table, batch.columns)) as writer:
         key = _key(found.source_index)
@@ -198,21 +211,20 @@ def _read(found: Found, folder: Path, timezone: str) -> tuple[int, int]:
             writer.write(chunk)
             n_rows += chunk.height
             n_unparsed += chunk.height - chunk["unparsed"].null_count()
+            if batch.table == "events":
+                per_day.append(chunk.select(day=pl.col("ts").dt.date()).group_by("day").len())
     stat = found.path.stat()
     if (stat.st_size, stat.st_mtime_ns) != (batch.bytes, batch.modified_ns):
         raise DataError(f"{batch.path} changed while it was read; run again when it is complete")
-    return n_rows, n_unparsed
+    counted = {"rows": n_rows, "unparsed": n_unparsed}
+    return counted | ({"days": _days(per_day)} if batch.table == "events" else {})
 
 
-def _link(source: Path, target: Path) -> None:
-    """Take over a stored batch, if it is there, without copying it where the disk can do that."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        return
-    except OSError:
-        shutil.copyfile(source, target)
+def _days(parts: Sequence[pl.DataFrame]) -> dict[str, int]:
+    """Return the number of rows per day in UTC; rows without a time are left out."""
+    nothing = pl.DataFrame(schema={"day": pl.Date, "len": pl.get_index_type()})
+    days = pl.concat([nothing, *parts]).drop_nulls().group_by("day").agg(pl.col("len").sum()).sort("day")
+    return {day.isoformat(): n for day, n in days.rows()}
 
 
 def settings(context: Context) -> dict[str, Any]:
@@ -247,24 +259,22 @@ def run(context: Context) -> Outcome:
     def build(folder: Path) -> Built:
         counts: dict[str, int] = {}
         stored = {b["id"]: b for b in published.info["batches"]} if published else {}
-        n_new = sum(f.is_new for f in found)
-        with context.progress.track("ingest", n_new) as advance:
-            for item in found:
-                if item.is_new:
-                    rows, unparsed = _read(item, folder, context.config.dataset.timezone)
-                    stored[item.batch.id] = {"rows": rows, "unparsed": unparsed}
-                    advance(1)
+        new = [f for f in found if f.is_new]
+        read = partial(_read, folder=folder, timezone=context.config.dataset.timezone)
+        with context.progress.track("ingest", len(new)) as advance:
+            for item, counted in zip(new, in_order(read, new, context.threads), strict=True):
+                stored[item.batch.id] = counted
+                advance(1)
         kept: dict[str, str] = {}
         for batch in batches:
             if published and not (folder / batch.file).exists():
-                _link(published.path / batch.file, folder / batch.file)
-                kept[batch.file] = published.manifest["files"][batch.file]["sha256"]
+                kept[batch.file] = take_over(published, batch.file, folder)
         listed = [_jsonable(b) | _counts_of(stored[b.id]) for b in sorted(batches, key=lambda b: b.path)]
         for b in listed:
             for what in ("rows", "unparsed"):
                 counts[f"{b['table']}.{what}"] = counts.get(f"{b['table']}.{what}", 0) + b[what]
         context.progress.say(
-            f"ingest: {n_new} new of {len(batches)} files, {counts.get('events.rows', 0):,} event rows"
+            f"ingest: {len(new)} new of {len(batches)} files, {counts.get('events.rows', 0):,} event rows"
         )
         for line in [*_unread(counts), *_dropped(published, batches)]:
             context.progress.say(f"  {line}")
@@ -297,8 +307,9 @@ def _dropped(published: Artifact | None, batches: Sequence[Batch]) -> list[str]:
     ]
 
 
-def _counts_of(stored: Mapping[str, Any]) -> dict[str, int]:
-    return {"rows": int(stored["rows"]), "unparsed": int(stored["unparsed"])}
+def _counts_of(stored: Mapping[str, Any]) -> dict[str, Any]:
+    counted = {"rows": int(stored["rows"]), "unparsed": int(stored["unparsed"])}
+    return counted | ({"days": stored["days"]} if "days" in stored else {})
 
 
 def scan(artifact: Artifact, table: str) -> list[tuple[dict[str, Any], pl.LazyFrame]]:

@@ -5,12 +5,12 @@ import polars as pl
 from ecbehave.config import parse_duration
 from ecbehave.inputs.types import MatrixInput
 from ecbehave.models.baseline.popularity import most_popular
-from ecbehave.models.protocol import Model
+from ecbehave.models.protocol import Scorer
 
 _RECENT = parse_duration("28d")
 
 
-def complete_lists(model: Model, data: MatrixInput, k: int) -> pl.DataFrame:
+def complete_lists(model: Scorer, data: MatrixInput, k: int) -> pl.DataFrame:
     """Return k items per user of the population, or the whole catalogue where that is smaller.
 
     Where the model has no more items, those follow that most users had in the last 28 days, then ever.

@@ -1,6 +1,11 @@
 """Limits of outliers that only look back: per calendar month, from all earlier months."""
 
+from collections.abc import Mapping
+from datetime import date, timedelta
+
 import polars as pl
+
+from ecbehave.config import Outlier, OutlierColumn
 
 
 def month_of(timezone: str) -> pl.Expr:
@@ -47,3 +52,37 @@ def monthly_limits(counts: pl.DataFrame, quantile: float) -> pl.DataFrame:
         .agg(limit=pl.col("value").min())
         .sort("month")
     )
+
+
+def limits_of_week(limits: pl.DataFrame, monday: date) -> dict[str, float]:
+    """Return the limits that hold in a week, by month."""
+    sunday = monday + timedelta(days=6)
+    months = {day.year * 12 + day.month for day in (monday, sunday)}
+    return {f"{month}": limit for month, limit in limits.rows() if month in months}
+
+
+def cut_outliers(
+    rows: pl.DataFrame,
+    limits: Mapping[OutlierColumn, pl.DataFrame],
+    outliers: Mapping[OutlierColumn, Outlier],
+    timezone: str,
+) -> pl.DataFrame:
+    """Clip values above their limit, or give their rows the rule that refuses them.
+
+    Args:
+        rows: events with `rule`, which is null for those that have not been refused.
+        limits: per column the limit of each month.
+        outliers: per column what is to be done.
+        timezone: the shop's calendar.
+    """
+    limited = rows.lazy().with_columns(month_of(timezone))
+    for column, table in limits.items():
+        limited = limited.join(table.lazy(), on="month", how="left", maintain_order="left")
+        is_outlier = pl.col(column) > pl.col("limit")
+        if outliers[column].action == "clip":
+            limited = limited.with_columns(pl.when(is_outlier).then("limit").otherwise(column).alias(column))
+        else:
+            rule = pl.when(is_outlier).then(pl.lit(f"outlier_{column}"))
+            limited = limited.with_columns(rule=pl.coalesce("rule", rule))
+        limited = limited.drop("limit")
+    return limited.drop("month").collect()

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from ecbehave.artifacts import Artifact, Built, Outcome, Spec
 from ecbehave.errors import DataError
+from ecbehave.inputs.facts import LogFacts
 from ecbehave.inputs.feature_names import FeatureName
 from ecbehave.inputs.matrix import read_matrix
 from ecbehave.inputs.types import TableInput
 from ecbehave.models import input_type
 from ecbehave.models.protocol import Explains
-from ecbehave.schema import BINARY_SCORES, RANKING_SCORES
+from ecbehave.schema import RANKING_SCORES, binary_scores
 from ecbehave.stages import Context, clean, features, train, upstream
 from ecbehave.stages.lists import complete_lists
 from ecbehave.tables import TableWriter, TableWriters, read_groups
@@ -107,32 +108,29 @@ class _Scoring:
     def build(self) -> Built:
         self.log.verify()
         self._write_input()
-        counts = self._score_binary() if self.task.output == "binary" else self._score_ranking()
+        is_binary = self.task.output == "binary"
+        counts = self._score_binary() if is_binary else self._score_ranking()
         rmtree(self.folder / _INPUT)
         info = {
             "as_of": self.asked.as_of.isoformat(),
             "model": self.asked.part,
             "knows_until": self.meta["knows_until"],
         }
-        schema = BINARY_SCORES if self.task.output == "binary" else RANKING_SCORES
+        schema = binary_scores(self.task.target) if is_binary else RANKING_SCORES
+        asked = "users" if self.task.target is None else "pairs"
         self.context.progress.say(
-            f"predict: {counts['users']:,} users scored as of {self.asked.as_of} "
+            f"predict: {counts[asked]:,} {asked} scored as of {self.asked.as_of} "
             f"for the days up to {self.asked.horizon_end}"
         )
         return Built(counts, info, {SCORES: schema}, seed=self.context.config.seed)
 
     def _write_input(self) -> None:
         """Build the input as of the cutoff with the very code that built the train inputs."""
-        files = clean.bucket_files(self.log)
         request = features.Request("asked", self.asked.cutoff)
-        with (
-            TableWriters(self.folder / _INPUT) as writers,
-            self.context.progress.track("predict", len(files)) as step,
-        ):
-            writer = features.InputWriter(self.context, self.task, self.info["event_types"], writers)
-            for file in files:
-                writer.add(self.kind, request, pl.read_parquet(file).lazy())
-                step(1)
+        facts = LogFacts.from_info(self.info["facts"])
+        with TableWriters(self.folder / _INPUT) as writers:
+            writer = features.InputWriter(self.context, self.task, self.log, facts, writers)
+            writer.build({self.kind: [request]})
 
     def _score_binary(self) -> dict[str, int]:
         """Score in a first pass; deciles and the rows to explain need all scores, so they come in a second."""
@@ -144,21 +142,22 @@ class _Scoring:
         place = np.empty(score.size, dtype=np.int64)
         place[order] = np.arange(score.size)
         n_cold, done = 0, 0
-        with TableWriter(self.folder / SCORES, BINARY_SCORES) as writer:
+        with TableWriter(self.folder / SCORES, binary_scores(self.task.target)) as writer:
             for rows in read_groups(stored):
                 part = slice(done, done + rows.height)
                 scored = self._binary_rows(TableInput(rows, names), score[part], place[part], score.size)
                 n_cold += int(scored["is_cold"].sum())
                 writer.write(scored)
                 done += rows.height
-        return {"users": done, "cold": n_cold}
+        return {"users" if self.task.target is None else "pairs": done, "cold": n_cold}
 
     def _binary_rows(
         self, data: TableInput, score: NDArray[np.float64], place: NDArray[np.int64], n_all: int
     ) -> pl.DataFrame:
         reasons = self._reasons(data, place)
         columns = {f"reason_{i + 1}": pl.Series([r[i] for r in reasons], dtype=pl.String) for i in range(3)}
-        return data.frame.select("user_id").with_columns(
+        target = [] if self.task.target is None else [self.task.target]
+        return data.frame.select("user_id", *target).with_columns(
             pl.lit(self.asked.as_of).alias("as_of"),
             pl.lit(self.asked.horizon_end).alias("horizon_end"),
             pl.Series("score", score),
@@ -179,12 +178,13 @@ class _Scoring:
         names = [FeatureName.parse(feature) for feature in data.features]
         drivers = self.model.contributions(chosen)[:, :-1]
         order = np.argsort(-np.abs(drivers), axis=1, kind="stable")
+        values = [chosen.frame[feature] for feature in chosen.features]
         for i, row in enumerate(rows):
             strongest = (column for column in order[i] if drivers[i, column] != 0)
             facts = dict.fromkeys(names[column].fact for column in strongest)
             for n, fact in enumerate(list(facts)[: self.config.reasons]):
                 column = next(c for c in order[i] if names[c].fact == fact)
-                reasons[row][n] = reason(names[column], chosen.values[i, column], drivers[i, column])
+                reasons[row][n] = reason(names[column], values[column][i], drivers[i, column])
         return reasons
 
     def _score_ranking(self) -> dict[str, int]:
@@ -206,7 +206,13 @@ def is_new(data: TableInput) -> pl.Series:
     return data.frame[event] <= 1
 
 
-def reason(feature: FeatureName, value: float, contribution: float) -> str:
-    """Say what a feature did to the score: `days since the last purchase: 41 (raises the score)`."""
+def reason(feature: FeatureName, value: float | str | None, contribution: float) -> str:
+    """Say what a feature did to the score: `days since the last purchase: 41 (raises the score)`.
+
+    Args:
+        feature: which one.
+        value: the user's own, a number or a category; None is unknown.
+        contribution: what it adds to the score.
+    """
     direction = "raises" if contribution > 0 else "lowers"
-    return f"{feature.sentence(float(value))} ({direction} the score)"
+    return f"{feature.sentence(value)} ({direction} the score)"

@@ -1,9 +1,10 @@
 """What clean has refused: counted by rule, with examples, and what to do about it."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -41,22 +42,43 @@ class Refused:
     paths: Mapping[str, str]
     """Batch id to source file."""
     counts: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[str]] = field(default_factory=dict)
+    examples: dict[str, list[tuple[str, int, str]]] = field(default_factory=dict)
+    """By rule: batch, row in its file, and what the row has (empty where the rule says it all)."""
 
     def add(self, rows: pl.DataFrame) -> None:
         """Count rows of the quarantine."""
         for (rule,), group in rows.group_by("rule", maintain_order=True):
             self.counts[str(rule)] += group.height
             examples = self.examples.setdefault(str(rule), [])
-            what = pl.coalesce("unparsed", _what(str(rule)))
-            shown = group.head(_EXAMPLES - len(examples)).select("batch", "row", what)
-            for batch, row, text in shown.rows():
-                examples.append(f"{Path(self.paths[batch]).name} row {row}{f' ({text})' if text else ''}")
+            what = pl.coalesce("unparsed", _what(str(rule)), pl.lit(""))
+            examples += group.head(_EXAMPLES - len(examples)).select("batch", "row", what).rows()
+
+    def shown(self, rule: str) -> list[str]:
+        """Return the examples of a rule for people: `events.csv row 7 (price=a)`."""
+        return [
+            f"{Path(self.paths[batch]).name} row {row}{f' ({text})' if text else ''}"
+            for batch, row, text in self.examples[rule]
+        ]
+
+    def to_info(self) -> dict[str, Any]:
+        """Return what a manifest keeps."""
+        return {"counts": dict(sorted(self.counts.items())), "examples": self.examples}
+
+    @classmethod
+    def merged(cls, paths: Mapping[str, str], parts: Iterable[Mapping[str, Any]]) -> "Refused":
+        """Add up what manifests have kept of parts of the log."""
+        whole = cls(paths)
+        for part in parts:
+            whole.counts.update(part["counts"])
+            for rule, examples in part["examples"].items():
+                listed = whole.examples.setdefault(rule, [])
+                listed += examples[: _EXAMPLES - len(listed)]
+        return whole
 
     def lines(self) -> list[str]:
         """Return a line per rule, the most frequent first."""
         return [
-            f"{rule}: {n:,} row{'s' * (n > 1)}, e.g. {', '.join(self.examples[rule])}"
+            f"{rule}: {n:,} row{'s' * (n > 1)}, e.g. {', '.join(self.shown(rule))}"
             for rule, n in self.counts.most_common()
         ]
 

@@ -1,24 +1,26 @@
 """train: `inputs/` -> `model/`: the judged model, its baseline, and the refit that scores."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ecbehave.artifacts import Artifact, Built, Outcome, Spec, changed_keys
-from ecbehave.config import ModelConfig
+from ecbehave.config import PREPARATION, ModelConfig
 from ecbehave.errors import ArtifactError, DataError
 from ecbehave.inputs.types import TableInput
 from ecbehave.metrics.classification import best_f1_threshold
-from ecbehave.models import input_type, model_class
+from ecbehave.models import input_type
 from ecbehave.models.calibration import Calibration
-from ecbehave.models.protocol import Explains, InputType, Model, Options
+from ecbehave.models.protocol import Explains, InputType, Model, Options, Scorer
 from ecbehave.models.storage import check_folder, load_json, save_json
-from ecbehave.stages import Context, clean, features, ingest, upstream
+from ecbehave.stages import Context, clean, features, ingest, prepared, upstream
+from ecbehave.stages.prepared import Prepared
 from ecbehave.tasks import make_task
 
-VERSION = 1
+VERSION = 2
 
 #: Folders of the artifact: the model that evaluate judges, the rule it is compared with, the model that scores.
 FITTED, BASELINE, REFIT = "fitted", "baseline", "refit"
@@ -37,6 +39,7 @@ def settings(context: Context) -> dict[str, Any]:
     """Return the part of the config that the stage reads."""
     public = context.public
     config = {key: public[key] for key in ("model", "baseline", "seed")}
+    config["features"] = {key: public["features"][key] for key in PREPARATION}
     config["predict"] = {"refit": public["predict"]["refit"]}
     config["evaluate"] = {"threshold": public["evaluate"]["threshold"]}
     return config
@@ -78,24 +81,27 @@ class _Training:
             info: dict[str, Any] = {"kind": config.model.kind, "baseline": config.baseline.kind, FITTED: meta}
             if isinstance(model, Explains):
                 info["importance"] = dict(model.importance())
+            if isinstance(model, Prepared):
+                info |= self._preparation(model)
             if config.predict.refit:
                 self.context.progress.say(f"train: {config.model.kind} once more, on the later windows too")
                 info[REFIT] = self._refit(model, meta)
                 advance(1)
-        info |= {key: self.inputs.info[key] for key in ("event_types", "features")}
+        info |= {key: self.inputs.info[key] for key in ("facts", "features")}
         info["made_with"] = {
             stage.__name__.split(".")[-1]: stage.settings(self.context) for stage in MADE_WITH
         }
         return Built({}, info, seed=config.seed)
 
-    def _fit(self, config: ModelConfig, part: str) -> tuple[Model, dict[str, Any]]:
+    def _fit(self, config: ModelConfig, part: str) -> tuple[Model | Prepared, dict[str, Any]]:
         kind = input_type(config, self.task.name, self.task.output, "model")
         train, valid = self._read(kind, "train"), self._read(kind, "validation")
         self.context.progress.say(f"train: {config.kind} on {len(train)} cutoffs")
         if self.task.output == "binary":
             _check_validation(TableInput.concat(valid))
         newest = [replace(valid[-1], labels=None)] if kind == "matrix" else []
-        model = model_class(config.kind)(config).fit(train + newest, valid, self.options)
+        model = prepared.make(config, self.context.config.features, self._ends())
+        model.fit(train + newest, valid, self.options)
         until = features.windows_of(self.inputs, "validation")[-1].end
         meta = {"kind": config.kind, "knows_until": until.isoformat()}
         if self.task.output == "binary":
@@ -103,7 +109,20 @@ class _Training:
         self._save(model, part, meta)
         return model, meta
 
-    def _calibrate(self, model: Model, later: TableInput) -> dict[str, Any]:
+    def _ends(self) -> dict[datetime, datetime]:
+        """Return the end of the label window of each cutoff."""
+        splits = ("train", "validation", "test")
+        return {w.cutoff: w.end for split in splits for w in features.windows_of(self.inputs, split)}
+
+    def _preparation(self, model: Prepared) -> dict[str, Any]:
+        """Return what the manifest and the report say of selection and transformation."""
+        n_features, n_dropped = len(self.inputs.info["features"]), len(model.dropped_)
+        if n_dropped:
+            self.context.progress.say(f"train: {n_dropped} of {n_features} features left out")
+        selection = [{"feature": feature} | asdict(reason) for feature, reason in model.dropped_.items()]
+        return {"transform": asdict(model.settings), "selection": selection}
+
+    def _calibrate(self, model: Scorer, later: TableInput) -> dict[str, Any]:
         """Learn probabilities and the threshold on the validation window."""
         score = model.predict(later, 0)["score"].to_numpy()
         calibration = Calibration.fit(score, later.label)
@@ -112,7 +131,7 @@ class _Training:
             threshold = best_f1_threshold(later.label, calibration.apply(score))
         return {"calibration": calibration.to_dict(), "threshold": float(threshold)}
 
-    def _refit(self, model: Model, meta: dict[str, Any]) -> dict[str, Any]:
+    def _refit(self, model: Model | Prepared, meta: dict[str, Any]) -> dict[str, Any]:
         """Fit with the settings that the first fit chose; its calibration is kept."""
         kind = input_type(self.context.config.model, self.task.name, self.task.output, "model")
         everything = [part for split in ("train", "validation", "test") for part in self._read(kind, split)]
@@ -129,7 +148,7 @@ class _Training:
     def _read(self, kind: InputType, split: str) -> list[Any]:
         return features.read_inputs(self.inputs, kind, split, self.context.config.dataset.timezone)
 
-    def _save(self, model: Model, part: str, meta: dict[str, Any]) -> None:
+    def _save(self, model: Model | Prepared, part: str, meta: dict[str, Any]) -> None:
         folder = self.folder / part
         folder.mkdir()
         model.save(folder)
@@ -150,7 +169,7 @@ def _check_validation(later: TableInput) -> None:
         )
 
 
-def load(context: Context, artifact: Artifact, part: str) -> tuple[Model, dict[str, Any]]:
+def load(context: Context, artifact: Artifact, part: str) -> tuple[Scorer, dict[str, Any]]:
     """Return a stored model and what is known of it, after checking every byte of it.
 
     Raises:
@@ -160,7 +179,7 @@ def load(context: Context, artifact: Artifact, part: str) -> tuple[Model, dict[s
     artifact.verify()
     config = context.config.baseline if part == BASELINE else context.config.model
     folder = artifact.path / part
-    return model_class(config.kind).load(folder, config), load_json(folder / _META)
+    return prepared.load(folder, config, context.config.features), load_json(folder / _META)
 
 
 def probabilities(meta: dict[str, Any], score: np.ndarray[Any, np.dtype[np.float64]]) -> Any:

@@ -28,6 +28,10 @@ class Task(Protocol):
         """`binary`: a probability per user; `ranking`: a list of items per user."""
 
     @property
+    def target(self) -> str | None:
+        """Column of what a user is paired with (`item_id`, `category`); None where it is about users alone."""
+
+    @property
     def headline(self) -> str:
         """The metric that decides whether a model beats its baseline."""
 
@@ -62,7 +66,8 @@ class Task(Protocol):
             population: what `population` returned.
 
         Returns:
-            `binary`: the population with `label` (Int8, 0 or 1), one row each.
+            `binary`: the population with `label` (Int8, 0 or 1), one row each; with a `target`, the true pairs of
+            `user_id` and that column, each once.
             `ranking`: `user_id`, `item_id` of the true items, each once.
         """
 

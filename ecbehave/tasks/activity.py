@@ -20,6 +20,11 @@ class AskedOfActive(Generic[C]):
     config: C
 
     @property
+    def target(self) -> str | None:
+        """Column of what a user is paired with; None where the question is about users alone."""
+        return None
+
+    @property
     def active_within(self) -> timedelta:
         """Length of the activity window before the cutoff."""
         return self.config.active_within

@@ -8,6 +8,8 @@ import polars as pl
 from ecbehave.config import PurchaseTask, duration_in_words
 from ecbehave.tasks.activity import AskedOfActive, of_type, users, with_label
 
+_COLUMNS = {"item": "item_id", "category": "category"}
+
 
 @dataclass(frozen=True)
 class Purchase(AskedOfActive[PurchaseTask]):
@@ -18,10 +20,34 @@ class Purchase(AskedOfActive[PurchaseTask]):
     headline: ClassVar[str] = "auroc"
 
     @property
+    def target(self) -> str | None:
+        """Column of what a user is paired with; None for a purchase of anything."""
+        return _COLUMNS.get(self.config.target)
+
+    @property
+    def population_in_words(self) -> str:
+        """Who is asked, and about what."""
+        if self.target is None:
+            return super().population_in_words
+        recent, popular = self.config.candidates.recent, self.config.candidates.popular
+        when = (
+            "before the cutoff" if recent is None else f"in the {duration_in_words(recent)} before the cutoff"
+        )
+        best = f", and with the {popular} bought by most users" if popular else ""
+        thing = self.config.target
+        return f"{super().population_in_words}, paired with every {thing} that the user had any event with {when}{best}"
+
+    @property
     def label_in_words(self) -> str:
         """What is true."""
-        return f"buys (1): at least one purchase within {duration_in_words(self.horizon)} from the cutoff on; else 0"
+        what = "" if self.target is None else f" of the {self.config.target}"
+        horizon = duration_in_words(self.horizon)
+        return f"buys (1): at least one purchase{what} within {horizon} from the cutoff on; else 0"
 
     def labels(self, future: pl.LazyFrame, population: pl.LazyFrame) -> pl.LazyFrame:
-        """Return the population; `label` is 1 for who purchases in the label window."""
-        return with_label(population, users(of_type(future, "purchase")), when_found=1)
+        """Return the population; `label` is 1 for who purchases in the label window. With a target, the true pairs."""
+        purchases = of_type(future, "purchase")
+        if self.target is None:
+            return with_label(population, users(purchases), when_found=1)
+        bought = purchases.filter(pl.col(self.target).is_not_null())
+        return bought.join(population, on="user_id", how="semi").select("user_id", self.target).unique()

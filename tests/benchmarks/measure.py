@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,7 +13,34 @@ from typing import Any
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-CONFIGS = HERE / "configs"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What was asked for on the command line, and where things lie."""
+
+    scratch: Path
+    """A folder that is deleted at the end."""
+    data: Path
+    repeats: int
+    """Runs behind each time."""
+    n_events: tuple[int, ...] | None
+    """Sizes of simulated logs; None for each part's own."""
+    by_group: bool
+    """Whether each group of features is judged by itself, too."""
+
+    @property
+    def has_retailrocket(self) -> bool:
+        """Whether the data are there that cannot be had as a package."""
+        return (self.data / "retailrocket-buyers").is_dir()
+
+
+#: How the launcher ends when its child was killed: -9, as a byte.
+_KILLED = -signal.SIGKILL % 256
+
+
+class KilledError(RuntimeError):
+    """The system has ended a process, which is what it does when memory runs out."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +51,17 @@ class Measured:
     seconds: float
     """Wall time, the start of the interpreter included."""
     peak_bytes: int
-    """Largest resident size, as the kernel counted it (`wait4`)."""
+    """Largest resident size of the process, as the kernel counted it (`wait4`)."""
+    tree_bytes: int
+    """Largest sum of the resident sizes of the process and all its children, sampled every 50 ms; at least the
+    above."""
 
 
 def measure(command: list[str]) -> Measured:
     """Run a command to its end.
 
     Raises:
+        KilledError: the system has killed it.
         RuntimeError: it failed; the message holds what it said.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -41,6 +73,8 @@ def measure(command: list[str]) -> Measured:
             check=False,
             cwd=ROOT,
         )
+        if done.returncode == _KILLED:
+            raise KilledError(f"{shlex.join(command)} was killed by the system")
         if done.returncode != 0:
             raise RuntimeError(f"{shlex.join(command)} ended with {done.returncode}:\n{done.stderr}")
         return Measured(done.stdout, **json.loads(result.read_text(encoding="utf-8")))
@@ -53,9 +87,12 @@ class Ecbehave:
         self.workspace = workspace
         self.commands: list[str] = []
 
-    def run(self, command: str, config: str, *overrides: str) -> tuple[Measured, dict[str, Any]]:
+    def run(
+        self, command: str, config: str, *overrides: str, memory: str | None = None
+    ) -> tuple[Measured, dict[str, Any]]:
         """Run `python -m ecbehave COMMAND --json` with a config of this folder; returns what it printed, too."""
         options = [option for override in overrides for option in ("--set", override)]
+        options += ["--memory", memory] if memory else []
         shown = [
             "ecbehave",
             command,

@@ -1,7 +1,7 @@
 """Other people's models on the very inputs that ours read: LightGBM out of the box, and implicit's item-item lists."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,14 +28,41 @@ def lightgbm_default(inputs: Artifact) -> pl.DataFrame:
     Returns:
         `user_id`, `cutoff`, `score` (log-odds) and `probability` of every test row.
     """
+    train, test = (TableInput.concat(read(inputs, "table", split)) for split in ("train", "test"))
+    return lightgbm_scores(train.frame, test.frame, train.features)
+
+
+def lightgbm_scores(
+    train: pl.DataFrame, test: pl.DataFrame, features: Sequence[str], **settings: Any
+) -> pl.DataFrame:
+    """Fit LGBMClassifier on some rows, and score others; texts are categories, which it knows how to split.
+
+    Returns:
+        `user_id`, `cutoff`, `score` (log-odds) and `probability` of every test row.
+    """
     from lightgbm import LGBMClassifier
 
-    train, test = (TableInput.concat(read(inputs, "table", split)) for split in ("train", "test"))
-    booster = LGBMClassifier(random_state=0, verbosity=-1).fit(train.values, train.label).booster_
-    return test.keys.select("user_id", "cutoff").with_columns(
-        score=pl.Series(booster.predict(test.values, raw_score=True)),
-        probability=pl.Series(booster.predict(test.values)),
+    texts = {f: train[f].drop_nulls().unique().sort() for f in features if train.schema[f] == pl.String}
+    model = LGBMClassifier(random_state=0, verbosity=-1, **settings)
+    categories = [features.index(f) for f in texts]
+    model.fit(_numbers(train, features, texts), train["label"].to_numpy(), categorical_feature=categories)
+    asked = _numbers(test, features, texts)
+    return test.select("user_id", "cutoff").with_columns(
+        score=pl.Series(model.booster_.predict(asked, raw_score=True)),
+        probability=pl.Series(model.booster_.predict(asked)),
     )
+
+
+def _numbers(rows: pl.DataFrame, features: Sequence[str], texts: Mapping[str, pl.Series]) -> Any:
+    """Return features as a matrix [N, F]; NaN is unknown, and so is a text that is not among the known ones."""
+
+    def numbers(feature: str) -> pl.Series:
+        if feature not in texts:
+            return rows[feature]
+        known = texts[feature]
+        return rows[feature].replace_strict(known, range(known.len()), default=None, return_dtype=pl.Float64)
+
+    return np.column_stack([numbers(f).cast(pl.Float64).fill_null(np.nan).to_numpy() for f in features])
 
 
 def implicit_lists(inputs: Artifact, kind: str, event_weights: Mapping[str, float]) -> pl.DataFrame:

@@ -8,22 +8,35 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 
+import ablation
 import accuracy
+import aggregates
+import increment
+import scale
 import speed
-from measure import find_data
+import synthesis
+from measure import Bench, find_data
 from section import Section
+from simulated import parse_sizes
 
-PARTS: dict[str, Callable[[Path, Path, int], list[Section]]] = {
-    "whole": lambda scratch, _, repeats: [speed.whole_run(scratch, repeats)],
-    "stages": speed.stages_and_peers,
-    "accuracy": lambda scratch, _, __: [accuracy.complete_journey(scratch)],
-    "windows": lambda scratch, _, __: [accuracy.windows(scratch)],
-    "retailrocket": lambda scratch, _, __: [accuracy.retailrocket(scratch)],
+PARTS: dict[str, Callable[[Bench], Iterable[Section]]] = {
+    "whole": lambda bench: [speed.whole_run(bench.scratch, bench.repeats)],
+    "stages": lambda bench: speed.stages_and_peers(bench.scratch, bench.data, bench.repeats),
+    "accuracy": lambda bench: [accuracy.complete_journey(bench.scratch)],
+    "windows": lambda bench: [accuracy.windows(bench.scratch)],
+    "retailrocket": lambda bench: [accuracy.retailrocket(bench.scratch)],
+    "scale": scale.sections,
+    "aggregates": aggregates.sections,
+    "increment": increment.sections,
+    "featuretools": synthesis.sections,
+    "ablation": ablation.sections,
 }
+
+
 PACKAGES = ("ecbehave", "polars", "lightgbm", "duckdb", "pandas", "implicit")
 
 
@@ -35,6 +48,13 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; by default all")
     parser.add_argument("--markdown", action="store_true", help="print Markdown")
     parser.add_argument("--repeats", type=int, default=3, help="runs behind each time; the median counts")
+    parser.add_argument(
+        "--events",
+        type=parse_sizes,
+        metavar="N,...",
+        help="sizes of simulated logs, such as 5M,20M,50M (scale, aggregates, increment); by default small ones",
+    )
+    parser.add_argument("--by-group", action="store_true", help="ablation: group by group, too (ten minutes)")
     asked = parser.parse_args()
     if unknown := [p for p in asked.parts if p not in PARTS]:
         parser.error(f"unknown part {unknown[0]}; choose from {', '.join(PARTS)}")
@@ -42,13 +62,14 @@ def main() -> None:
         scratch = Path(folder)
         data = find_data(scratch)
         os.environ["ECBEHAVE_DATA"] = str(data)
+        bench = Bench(scratch, data, asked.repeats, asked.events, asked.by_group)
         print(_about(), flush=True)
         for name in asked.parts or PARTS:
-            if name == "retailrocket" and not (data / "retailrocket-buyers").is_dir():
+            if name == "retailrocket" and not bench.has_retailrocket:
                 print(f"\n{name}: left out, its data is not in {data}")
                 continue
             print(f"{name}:", file=sys.stderr, flush=True)
-            for section in PARTS[name](scratch, data, asked.repeats):
+            for section in PARTS[name](bench):
                 print(f"\n{section.text(markdown=asked.markdown)}", flush=True)
 
 

@@ -1,47 +1,37 @@
-"""Every feature against a slow oracle in plain Python: dicts and loops, no polars."""
+"""What is always built, and the form of the table, against an oracle in plain Python: loops, no polars."""
 
 import itertools
 import random
 import statistics
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
+from feature_logs import (
+    DAY,
+    MICROSECOND,
+    USERS,
+    WINDOWS,
+    ZONES,
+    Event,
+    Row,
+    ages,
+    cutoff_in,
+    make_catalogue,
+    population,
+    start_of,
+    tables,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecbehave.buckets import user_hash
-from ecbehave.inputs.feature_names import MEASURES, FeatureName
-from ecbehave.inputs.histories import prepare
-from ecbehave.inputs.table import feature_columns, features, groups
-from ecbehave.windows import spans
+from ecbehave.inputs.facts import LogFacts
+from ecbehave.inputs.feature_names import FeatureName
+from ecbehave.inputs.table import Catalogue, table_schema
 
-Event = dict[str, Any]
-Row = dict[str, float | None]
-
-DAY, MICROSECOND = timedelta(days=1), timedelta(microseconds=1)
-WINDOWS = {"12h": timedelta(hours=12), "7d": 7 * DAY, "28d": 28 * DAY}
-#: Clocks changed within the week before the cutoff in Berlin, within four weeks in America, never on Kiritimati.
-ZONES = ["UTC", "Europe/Berlin", "America/Los_Angeles", "Pacific/Kiritimati"]
-USERS = ["u1", "u2", "u3", "somebody without events"]
 TYPES = ["purchase", "view", "add_to_cart", "any"]
-COLUMNS = ("user_id", "ts", "event_type", "item_id", "category", "order_id", "amount")
-
-
-def cutoff_in(timezone: str) -> datetime:
-    return datetime(2024, 4, 2, tzinfo=ZoneInfo(timezone)).astimezone(UTC)
-
-
-def start_of(cutoff: datetime, length: timedelta, timezone: str) -> datetime:
-    """Go back by the shop's calendar for whole days, by the clock for hours."""
-    if length < DAY:
-        return cutoff - length
-    local = cutoff.astimezone(ZoneInfo(timezone)).replace(tzinfo=None) - length
-    return local.replace(tzinfo=ZoneInfo(timezone)).astimezone(UTC)
-
 
 # The oracle.
 
@@ -141,24 +131,16 @@ def oracle(log: list[Event], user: str, event_types: list[str], timezone: str) -
 # The comparison.
 
 
-def as_frame(log: list[Event]) -> pl.LazyFrame:
-    schema = {c: pl.String() for c in COLUMNS} | {"ts": pl.Datetime("us", "UTC"), "amount": pl.Float64()}
-    return pl.DataFrame(log, schema=schema, orient="row").lazy()
-
-
-def population() -> pl.LazyFrame:
-    users = pl.DataFrame({"user_id": USERS})
-    return users.select(user_hash(users["user_id"]), "user_id").lazy()
+def always(event_types: Sequence[str], timezone: str) -> Catalogue:
+    """The group that is always built, alone."""
+    return make_catalogue(LogFacts(tuple(event_types)), timezone, ())
 
 
 def built(
-    log: list[Event], event_types: list[str], timezone: str, later: Sequence[Event] = ()
+    log: list[Event], event_types: Sequence[str], timezone: str, later: Sequence[Event] = ()
 ) -> pl.DataFrame:
-    cutoff = cutoff_in(timezone)
-    windows = spans(cutoff, list(WINDOWS.values()), timezone)
-    histories = prepare(as_frame([*log, *later]), groups(event_types), timezone)
-    frame = features(histories, population().collect(), cutoff, windows)
-    return frame.select("user_id", *feature_columns(windows, event_types))
+    (frame,) = tables(always(event_types, timezone), [*log, *later], [cutoff_in(timezone)])
+    return frame.drop("user_hash")
 
 
 def assert_as_oracle(log: list[Event], event_types: list[str], timezone: str) -> None:
@@ -171,16 +153,6 @@ def assert_as_oracle(log: list[Event], event_types: list[str], timezone: str) ->
         for name, value in expected.items():
             same = None if value is None else pytest.approx(value, rel=1e-5, abs=1e-5)
             assert row[name] == same, f"{name}: {row[name]}, not {value}"
-
-
-def ages(timezone: str) -> st.SearchStrategy[timedelta]:
-    """How long before the cutoff: anything, few values (ties), or a border to the microsecond."""
-    cutoff = cutoff_in(timezone)
-    borders = [cutoff - start_of(cutoff, n * length, timezone) for length in WINDOWS.values() for n in (1, 2)]
-    at_border = st.builds(lambda b, d: b + d * MICROSECOND, st.sampled_from(borders), st.integers(-1, 1))
-    anything = st.timedeltas(MICROSECOND, 90 * DAY)
-    few = st.integers(1, 6).map(lambda n: n * timedelta(hours=7))
-    return st.one_of(at_border, few, anything)
 
 
 @st.composite
@@ -250,11 +222,9 @@ def of_user(log: list[Event], event_types: Sequence[str] = ("purchase",), timezo
 
 def test_a_user_without_events_has_counts_of_zero_and_unknown_averages() -> None:
     row = of_user([])
-    unknown = {"recency_days", "tenure_days", "repeat_share", "trend", "basket_amount"} | {
-        m for m in MEASURES if m.startswith(("interval", "irregularity", "overdue"))
-    }
-    for name in feature_columns(spans(cutoff_in("UTC"), list(WINDOWS.values()), "UTC"), ["purchase"]):
-        assert row[name] == (None if FeatureName.parse(name).measure in unknown else 0), name
+    unknown = ("recency", "tenure", "repeat_share", "trend", "basket", "interval", "irregularity", "overdue")
+    for name in always(["purchase"], "UTC").schema():
+        assert row[name] == (None if name.startswith(unknown) else 0), name
 
 
 def test_gaps_are_between_orders_not_between_rows() -> None:
@@ -303,12 +273,10 @@ def test_an_item_that_comes_again_at_the_cutoff_still_counts_before_it() -> None
 
 def test_many_cutoffs_read_from_one_preparation() -> None:
     log = purchases(*((n * 5 * DAY + timedelta(hours=n), f"o{n // 2}", 1.0) for n in range(20)), category="c")
-    histories = prepare(as_frame(log), ["purchase"], "UTC")
-    for n_days in (1, 30, 5, 99, 200):
-        cutoff = cutoff_in("UTC") - n_days * DAY
-        windows = spans(cutoff, list(WINDOWS.values()), "UTC")
-        known = prepare(as_frame([e for e in log if e["ts"] < cutoff]), ["purchase"], "UTC")
-        frame, alone = (features(h, population().collect(), cutoff, windows) for h in (histories, known))
+    cutoffs = [cutoff_in("UTC") - n_days * DAY for n_days in (1, 30, 5, 99, 200)]
+    catalogue = always(["purchase"], "UTC")
+    for cutoff, frame in zip(cutoffs, tables(catalogue, log, cutoffs), strict=True):
+        (alone,) = tables(catalogue, [e for e in log if e["ts"] < cutoff], [cutoff])
         assert frame.equals(alone)
 
 
@@ -380,25 +348,40 @@ def test_types_that_are_not_asked_for_count_under_any_only() -> None:
     ],
 )
 def test_any_is_there_once_and_where_it_says_something_new(event_types: list[str], known: list[str]) -> None:
-    assert groups(event_types) == known
+    assert LogFacts(tuple(event_types)).groups == known
     assert_as_oracle(purchases((DAY, "a", 1.0), event_type="any"), event_types, "UTC")
 
 
 def test_population_keeps_its_columns_and_is_in_the_order_of_hashes() -> None:
-    asked = population().with_columns(label=pl.lit(1, pl.Int8))
-    windows = spans(cutoff_in("UTC"), [7 * DAY], "UTC")
-    histories = prepare(as_frame([]), groups(["view"]), "UTC")
-    frame = features(histories, asked.collect(), cutoff_in("UTC"), windows)
-    assert frame.columns[:3] == ["user_hash", "user_id", "label"]
-    assert sorted(frame.columns[3:]) == sorted(feature_columns(windows, ["view"]))
-    assert frame["user_hash"].is_sorted()
-    assert frame["label"].dtype == pl.Int8
+    asked = population().with_columns(label=pl.lit(1, pl.Int8)).sort("user_id")
+    catalogue, cutoff = always(["view"], "UTC"), cutoff_in("UTC")
+    market = catalogue.market_sums([cutoff]).market()
+    nothing = pl.LazyFrame(schema={c: pl.String() for c in ("user_id", "event_type", "item_id")})
+    nothing = nothing.with_columns(
+        pl.lit(None, pl.String).alias("category"),
+        pl.lit(None, pl.String).alias("order_id"),
+        pl.lit(None, pl.Float64).alias("amount"),
+        pl.lit(cutoff).alias("ts"),
+    )
+    users = pl.DataFrame(schema={"user_id": pl.String(), "known_from": pl.Datetime("us", "UTC")})
+    first, second = catalogue.features(
+        nothing, [(asked, cutoff), (asked.head(2), cutoff - DAY)], market, users
+    )
+    assert first.columns == ["user_hash", "user_id", "label", *catalogue.schema()]
+    assert first["user_hash"].is_sorted()
+    assert first["label"].dtype == pl.Int8
+    assert second["user_id"].sort().to_list() == asked["user_id"].head(2).sort().to_list()
 
 
-def test_every_measure_is_produced_and_every_feature_has_a_measure() -> None:
-    windows = spans(cutoff_in("UTC"), list(WINDOWS.values()), "UTC")
-    names = feature_columns(windows, ["purchase", "view"])
+def test_names_tell_measure_event_and_window() -> None:
+    names = list(always(["purchase", "view"], "UTC").schema())
     assert len(set(names)) == len(names)
-    assert {FeatureName.parse(n).measure for n in names} == set(MEASURES)
     assert {FeatureName.parse(n).window for n in names} == {*WINDOWS, "all"}
     assert {FeatureName.parse(n).event for n in names} == {"purchase", "view", "any"}
+
+
+def test_a_stored_table_has_keys_and_perhaps_a_label_before_its_features() -> None:
+    features: dict[str, pl.DataType] = {"count_view_7d": pl.Float32(), "top_brand_view_7d": pl.String()}
+    keys = ["user_hash", "user_id", "cutoff"]
+    assert list(table_schema(features, is_labelled=True)) == [*keys, "label", *features]
+    assert list(table_schema(features, is_labelled=False)) == [*keys, *features]

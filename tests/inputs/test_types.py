@@ -46,3 +46,11 @@ def test_cutoffs_are_put_below_one_another() -> None:
 
 def test_a_table_without_rows_has_the_shape_of_its_features() -> None:
     assert table(1, [], []).values.shape == (0, 2)
+
+
+def test_a_pair_is_known_by_its_target_too() -> None:
+    users = table(1, ["a", "a"], [1, 2])
+    pairs = TableInput(users.frame.with_columns(category=pl.Series(["x", "y"])), users.features)
+    assert pairs.key_names == (*TABLE_KEYS, "category")
+    assert pairs.keys.select("user_id", "category").rows() == [("a", "x"), ("a", "y")]
+    assert pairs.categorical == ()

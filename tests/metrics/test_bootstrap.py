@@ -252,3 +252,23 @@ def test_ranking_input_is_checked():
         compare_ranking(model.clear(), model, 10, rng)
     with pytest.raises(ValueError, match=r"the baseline's users: 2 key\(s\) \(user_id, cutoff\) appear more"):
         compare_ranking(model, model.vstack(model.head(2)), 10, rng)
+
+
+def test_rows_of_pairs_are_told_by_a_further_key():
+    """The same rows as of one item and of two: each user is drawn with all of theirs."""
+    frame = scored(n_users=40)
+    pairs = pl.concat([frame.with_columns(item_id=pl.lit(item)) for item in ("i1", "i2")])
+    keys = ("user_id", "cutoff", "item_id")
+    found = compare_binary(pairs, 0.5, 0.5, 100, np.random.default_rng(0), keys)
+    once = compare_binary(frame, 0.5, 0.5, 100, np.random.default_rng(0))
+    for side in ("model", "difference"):
+        for bound in ("value", "low", "high"):
+            assert found[side]["auroc"][bound] == pytest.approx(once[side]["auroc"][bound], rel=1e-12)
+    shuffled = pairs.sample(fraction=1, shuffle=True, seed=3)
+    assert compare_binary(shuffled, 0.5, 0.5, 100, np.random.default_rng(0), keys) == found
+    with pytest.raises(ValueError, match="rows to judge: 80 key"):
+        compare_binary(pairs, 0.5, 0.5, 100, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"rows to judge: missing values \(80 in item_id\)"):
+        compare_binary(
+            frame.with_columns(item_id=pl.lit(None, pl.String)), 0.5, 0.5, 100, np.random.default_rng(0), keys
+        )

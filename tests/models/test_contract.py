@@ -126,6 +126,26 @@ def test_a_task_that_the_kind_does_not_serve(kind: str, task: str, output: str, 
 # ---- scores
 
 
+def of_pairs(data: TableInput) -> TableInput:
+    """Every user with two items, and the features of the user as those of the pair."""
+    names = {feature: f"item_{feature}" for feature in RFM}
+    frame = (
+        data.frame.rename(names)
+        .with_columns(item_id=pl.Series([["i1", "i2"]] * data.n_rows))
+        .explode("item_id")
+    )
+    return TableInput(frame, tuple(names.get(f, f) for f in data.features))
+
+
+@every_binary
+def test_scores_of_pairs_carry_their_keys(kind: str):
+    train, asked = of_pairs(customers()), of_pairs(customers(seed=2))
+    scored = make(kind).fit([train], [of_pairs(customers(seed=1))], ONCE).predict(asked, 0)
+    assert_frame_equal(scored.drop("score"), asked.keys)
+    assert asked.keys.columns == ["user_hash", "user_id", "cutoff", "item_id"]
+    assert scored["score"].dtype == pl.Float64
+
+
 @every_binary
 def test_one_score_per_row_in_the_order_of_the_keys(kind: str):
     asked = customers(seed=2)

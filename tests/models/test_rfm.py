@@ -93,6 +93,22 @@ def test_reads_purchases_or_else_any_event(events: list[str], read: str, tmp_pat
     assert tuple(load_json(tmp_path / "rfm.json")["columns"]) == columns
 
 
+@pytest.mark.parametrize("thing", ["item", "category"])
+def test_reads_the_pair_where_pairs_are_asked(thing: str):
+    """Beside the pair's features stand those of the user."""
+    rng = np.random.default_rng(0)
+    names = [
+        f"{of}{measure}_purchase_all"
+        for of in ("", f"{thing}_")
+        for measure in ("recency_days", "days", "amount")
+    ]
+    features = {name: rng.uniform(0, 50, 80).tolist() for name in names}
+    columns = tuple(names[3:])
+    data = table(features, (np.array(features[columns[0]]) < 25).astype(int).tolist())
+    score = make("rfm").fit([data], [], ONCE).predict(data, 0)["score"].to_numpy()
+    np.testing.assert_allclose(score, bare([data], data, columns), rtol=1e-9, atol=1e-12)
+
+
 def test_number_of_threads_changes_nothing():
     # So many rows that a matrix product is split among threads.
     n_rows = 1_000_000

@@ -1,4 +1,8 @@
-"""Two reports with made-up but plausible numbers: churn (binary) and preference (ranking)."""
+"""A browser, and two reports with made-up but plausible numbers: churn (binary) and preference (ranking)."""
+
+import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -241,3 +245,25 @@ def ranking_report() -> Report:
         facts=[("Catalogue", "68,509 items"), ("Lists", "5, 10 and 20 items")],
         config_yaml=CONFIG,
     )
+
+
+@pytest.fixture(scope="session")
+def browse(tmp_path_factory):
+    """Open a page in a real browser; return its DOM and what it said on the console."""
+    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
+    browser = next(filter(None, found), None)
+    if browser is None:
+        pytest.skip("no chromium on PATH, so the page is not opened in a real browser")
+    folder = tmp_path_factory.mktemp("browser")
+    switches = ["no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"]
+    switches += ["disable-component-update", "disable-sync", "hide-scrollbars", "enable-logging=stderr"]
+    flags = ["--headless", *(f"--{switch}" for switch in switches)]
+
+    def run(text: str) -> tuple[str, list[str]]:
+        path = Path(folder, "page.html")
+        path.write_text(text, encoding="utf-8")
+        command = [browser, *flags, f"--user-data-dir={folder / 'profile'}", "--dump-dom", path.as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+    return run

@@ -1,12 +1,9 @@
-import html
 import re
-import shutil
-import subprocess
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import in_frame, sections, visible
 
 from ecbehave.report.content import (
     BinaryDetail,
@@ -32,16 +29,6 @@ BINARY_SECTIONS = [
     "notes",
     "config",
 ]
-
-
-def sections(text: str) -> list[str]:
-    return re.findall(r'<section id="(\w+)"', text)
-
-
-def visible(text: str) -> str:
-    """The page's text as a reader sees it: tags and style out, entities and white space resolved."""
-    body = re.sub(r"<[^>]+>", " ", text.split("</head>")[1])
-    return re.sub(r"\s+", " ", html.unescape(body))
 
 
 def test_the_verdict_is_the_first_line(binary_report):
@@ -262,28 +249,6 @@ def test_another_page_in_the_same_frame():
     assert '<p class="muted">Half of it, 50\u00a0%, is fine.</p>' in text
 
 
-@pytest.fixture(scope="module")
-def browse(tmp_path_factory):
-    """Open a page in a real browser; return its DOM and what it said on the console."""
-    found = [shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome")]
-    browser = next(filter(None, found), None)
-    if browser is None:
-        pytest.skip("no chromium on PATH, so the page is not opened in a real browser")
-    folder = tmp_path_factory.mktemp("browser")
-    switches = ["no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"]
-    switches += ["disable-component-update", "disable-sync", "hide-scrollbars", "enable-logging=stderr"]
-    flags = ["--headless", *(f"--{switch}" for switch in switches)]
-
-    def run(text: str) -> tuple[str, list[str]]:
-        path = Path(folder, "page.html")
-        path.write_text(text, encoding="utf-8")
-        command = [browser, *flags, f"--user-data-dir={folder / 'profile'}", "--dump-dom", path.as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-        return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-
-    return run
-
-
 @pytest.mark.slow
 def test_a_browser_shows_every_section_and_complains_about_nothing(browse, binary_report, ranking_report):
     for report, expected in ((binary_report, BINARY_SECTIONS), (ranking_report, RANKING_SECTIONS)):
@@ -306,11 +271,5 @@ def test_a_browser_refuses_a_script_and_an_image_from_elsewhere(browse):
 @pytest.mark.parametrize("width", [420, 1200])
 def test_no_page_is_wider_than_the_screen(browse, binary_report, ranking_report, width):
     for report in (binary_report, ranking_report):
-        style, content = f"border:0;width:{width}px;height:900px", html.escape(render(report))
-        frame = f'<iframe style="{style}" srcdoc="{content}"></iframe>'
-        measure = (
-            "<script>onload = () => { document.body.dataset.width = "
-            "document.querySelector('iframe').contentDocument.documentElement.scrollWidth; }</script>"
-        )
-        dom, _ = browse(f"<!DOCTYPE html><body>{frame}{measure}</body>")
+        dom, _ = browse(in_frame(render(report), width))
         assert f'data-width="{width}"' in dom

@@ -134,7 +134,7 @@ def test_unknown_encoding(tmp_path, read, name):
     )
 
 
-def test_side_tables_have_their_own_columns(tmp_path, read):
+def test_side_tables_have_their_own_columns(tmp_path, read, received):
     path = tmp_path / "side.csv"
     path.write_text("id,cat,price,age\n1,a.b,2,\n,x,bad,33\n")
     items = read(path, {"item_id": "id", "category": "cat", "price": "price"}, table="items")
@@ -143,11 +143,26 @@ def test_side_tables_have_their_own_columns(tmp_path, read):
         ("1", "a.b", None, 2.0, None, "b1", 1, None),
         (None, "x", None, None, None, "b1", 2, "price=bad"),
     ]
-    users = read(path, {"user_id": "id", "age": "age"}, table="users")
+    users = read(path, {"age": "age", "user_id": "id"}, table="users")
     assert users.schema == pl.Schema(
-        {"user_id": pl.String(), "age": pl.String()} | schema.ORIGIN | {"unparsed": pl.String()}
+        schema.USERS_KEY | {"age": pl.String()} | schema.ORIGIN | {"unparsed": pl.String()}
     )
-    assert users.rows() == [("1", None, "b1", 1, None), (None, "33", "b1", 2, None)]
+    assert users.rows() == [("1", received, None, "b1", 1, None), (None, received, "33", "b1", 2, None)]
+
+
+def test_attributes_of_users_are_known_from_a_time_on_or_have_always_held(tmp_path, read, received):
+    path = tmp_path / "side.csv"
+    path.write_text("id,age,since\n1,30,2019-05-01 02:00\n2,31,\n3,32,soon\n")
+    columns = {"user_id": "id", "age": "age"}
+    dated = read(path, columns | {"known_from": "since"}, table="users", timezone="Europe/Berlin")
+    assert dated.select("user_id", "known_from", "unparsed").rows() == [
+        ("1", datetime(2019, 5, 1, tzinfo=UTC), None),
+        ("2", received, None),
+        ("3", received, "known_from=soon"),
+    ]
+    timeless = read(path, columns, table="users", timeless=True)
+    assert timeless["known_from"].to_list() == [None] * 3
+    assert timeless.schema == dated.schema
 
 
 def test_chunks_are_bounded_and_the_source_zone_wins(tmp_path, received):

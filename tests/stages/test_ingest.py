@@ -1,5 +1,6 @@
 """ingest: a batch per file, each content once, and nothing lost or taken silently."""
 
+import json
 import os
 import re
 from datetime import UTC, datetime
@@ -295,9 +296,83 @@ def test_a_file_with_only_a_header_is_a_batch_without_rows(desk: Desk) -> None:
     assert desk.ingest().status == "skipped"
 
 
+def test_days_of_a_batch_are_counted_in_utc(desk: Desk) -> None:
+    """clean goes by them: which batches have rows of a week."""
+    desk.put(
+        "events-2.csv",
+        *["u3,i1,view,2024-04-01 23:59:59,1", "u3,i1,view,2024-04-02T01:00:00+02:00,1"],
+        *["u3,i1,view,2024-04-02 00:00:00,1", "u3,i1,view,soon,1", "u3,i1,view,2023-12-31,1"],
+    )
+    desk.put("events-3.csv")
+    desk.dataset = {"timezone": "UTC"}
+    desk.ingest()
+    days = {name: b["days"] for name, b in desk.batches().items()}
+    assert days == {
+        "events-1.csv": {"2024-04-01": 2},
+        "events-2.csv": {"2023-12-31": 1, "2024-04-01": 2, "2024-04-02": 1},
+        "events-3.csv": {},
+    }
+    desk.put("events-4.csv", "u4,i1,view,2024-04-05,1")
+    desk.ingest()
+    assert {name: b["days"] for name, b in desk.batches().items()} == days | {
+        "events-4.csv": {"2024-04-05": 1}
+    }
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_change_no_byte(desk: Desk, tmp_path: Path, threads: int) -> None:
+    other = Desk(tmp_path / "other")
+    other.runs.threads = threads
+    for at in (desk, other):
+        for n in range(1, 8):
+            at.put(f"events-{n}.csv", *(f"u{n},i{m},view,2024-04-0{n},2.5" for m in range(n)))
+        at.ingest()
+    assert other.runs.said == desk.runs.said == ["ingest: 7 new of 7 files, 28 event rows"]
+    stored = [data_files(at.published().path / "events") for at in (desk, other)]
+    assert stored[0] == stored[1]
+    assert len(stored[0]) == 7
+    assert [b["rows"] for b in desk.batches().values()] == list(range(1, 8))
+
+
+def of_another_version(desk: Desk) -> None:
+    desk.ingest()
+    manifest = desk.published().path / "manifest.json"
+    other = {"stage_version": ingest.VERSION - 1, "fingerprint": "0" * 64}
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | other))
+
+
+def test_what_another_version_stored_is_read_again(desk: Desk) -> None:
+    """And came in when it first did."""
+    desk.put("events-2.csv", "u3,i1,view,2024-04-01,2.5")
+    of_another_version(desk)
+    desk.touch(desk.shop.raw / "events-1.csv", datetime(2024, 6, 1, tzinfo=UTC))
+    inodes, before = desk.inodes(), data_files(desk.published().path / "events")
+    assert desk.ingest().status == "done"
+    assert desk.runs.said == ["ingest: 2 new of 2 files, 3 event rows"]
+    assert not inodes & desk.inodes()
+    assert data_files(desk.published().path / "events") == before
+
+
+@pytest.mark.parametrize("n_gone", [1, 2])
+def test_what_another_version_stored_and_nobody_can_read_again_is_an_error(desk: Desk, n_gone: int) -> None:
+    paths = [desk.put(f"events-{n}.csv", f"u{n},i1,view,2024-04-01,2.5") for n in (2, 3)]
+    of_another_version(desk)
+    for path in paths[:n_gone]:
+        path.unlink()
+    with pytest.raises(DataError) as error:
+        desk.ingest()
+    more = ", like 1 more" if n_gone == 2 else ""
+    assert str(error.value) == (
+        f"{paths[0]} was ingested by another version of ecbehave, which stored it in another way, and has gone since"
+        f"{more}; bring it back, or delete {desk.shop.workspace}/events_raw to go on without it"
+    )
+
+
 def test_side_tables_are_ingested_beside_the_log(desk: Desk) -> None:
     (desk.shop.raw / "items.csv").write_text("id,cat,brand,price\ni1,a.b,x,2\ni2,c,,much\nbroken\n")
-    (desk.shop.raw / "users.csv").write_text("id,city,born\nu1,Bonn,1980\nu2,,\n")
+    users_file = desk.shop.raw / "users.csv"
+    users_file.write_text("id,city,born\nu1,Bonn,1980\nu2,,\n")
+    desk.touch(users_file, NOON)
     desk.sources += [
         {
             "table": "items",
@@ -331,6 +406,7 @@ def test_side_tables_are_ingested_beside_the_log(desk: Desk) -> None:
     users = table(desk.published(), "users/*.parquet").drop("batch")
     assert users.to_dict(as_series=False) == {
         "user_id": ["u1", "u2"],
+        "known_from": [NOON, NOON],
         "town": ["Bonn", None],
         "year": ["1980", None],
         "row": [1, 2],

@@ -119,18 +119,30 @@ def test_a_reason_quotes_the_users_own_value(asking: Runs) -> None:
     recent = events(asking).filter(
         (pl.col("event_type") == "question") & (pl.col("ts") >= END - timedelta(days=7))
     )
-    counts = dict(recent.group_by("user_id").agg(pl.col("item_id").n_unique()).rows())
+    # Trees split on any of three that are nearly always equal.
+    counted = {
+        "count": pl.len(),
+        "items": pl.col("item_id").n_unique(),
+        "days": pl.col("ts").dt.date().n_unique(),
+    }
+    n_of = {
+        (user, measure): n
+        for measure, how_many in counted.items()
+        for user, n in recent.group_by("user_id").agg(how_many).rows()
+    }
     said = {
-        (n, sign): predict.reason(FeatureName("items", "question", "7d"), n, sign)
+        predict.reason(FeatureName(measure, "question", "7d"), n, sign): (measure, n, sign)
+        for measure in counted
         for n in range(10)
         for sign in (-1, 1)
     }
     reasons = scores(asking, LATEST).unpivot(index="user_id", on=["reason_1", "reason_2", "reason_3"])
-    quoted = reasons.filter(pl.col("value").is_in(list(said.values())))
+    quoted = reasons.filter(pl.col("value").is_in(list(said)))
     assert quoted.height > 40
     for user, value in quoted.select("user_id", "value").rows():
-        n = counts.get(user, 0)
-        assert value == said[n, 1 if n else -1]
+        measure, n, sign = said[value]
+        assert n == n_of.get((user, measure), 0)
+        assert sign == (1 if n else -1)
 
 
 def test_reasons_are_given_for_the_highest_scores_only(asking: Runs, copy_of: CopyOf) -> None:

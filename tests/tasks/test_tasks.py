@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ecbehave.config import ChurnTask, PreferenceTask, PurchaseTask
+from ecbehave.config import Candidates, ChurnTask, PreferenceTask, PurchaseTask
 from ecbehave.tasks import Task, make_task
 from ecbehave.windows import future, history, shift
 
@@ -21,6 +21,8 @@ CHURN = make_task(ChurnTask(kind="churn", **WINDOWS))
 CHURN_ANY = make_task(ChurnTask(kind="churn", event="any", **WINDOWS))
 CHURN_VIEW = make_task(ChurnTask(kind="churn", event="view", **WINDOWS))
 PURCHASE = make_task(PurchaseTask(kind="purchase", **WINDOWS))
+PURCHASE_ITEM = make_task(PurchaseTask(kind="purchase", target="item", **WINDOWS))
+PURCHASE_CATEGORY = make_task(PurchaseTask(kind="purchase", target="category", **WINDOWS))
 PREFERENCE = make_task(PreferenceTask(kind="preference", **WINDOWS))
 PREFERENCE_ANY = make_task(PreferenceTask(kind="preference", event="any", **WINDOWS))
 TASKS = [CHURN, CHURN_ANY, CHURN_VIEW, PURCHASE, PREFERENCE, PREFERENCE_ANY]
@@ -148,6 +150,22 @@ def test_true_items_are_those_purchased_once_each_repeats_included() -> None:
     assert truth(PREFERENCE_ANY, FUTURES) == [*bought, ("views only", "d")]
 
 
+def test_true_pairs_are_those_purchased_once_each() -> None:
+    events, people = log(FUTURES).filter(future(CUTOFF, CUTOFF + HORIZON)), population(PURCHASE_ITEM, FUTURES)
+    found = PURCHASE_ITEM.labels(events, people).collect()
+    assert found.schema == {"user_id": pl.String(), "item_id": pl.String()}
+    assert sorted(found.rows()) == truth(PREFERENCE, FUTURES)
+    in_categories = events.with_columns(category=pl.when(pl.col("item_id") != "old").then(pl.lit("c")))
+    found = PURCHASE_CATEGORY.labels(in_categories, people).collect()
+    assert found.schema == {"user_id": pl.String(), "category": pl.String()}
+    assert sorted(found.rows()) == [(user, "c") for user in ("at the cutoff", "last moment", "often")]
+
+
+def test_tasks_say_what_users_are_paired_with() -> None:
+    assert [t.target for t in TASKS] == [None] * len(TASKS)
+    assert [t.target for t in (PURCHASE_ITEM, PURCHASE_CATEGORY)] == ["item_id", "category"]
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_nobody_is_asked_where_nothing_happened(task: Task) -> None:
     assert asked(task, []) == []
@@ -187,6 +205,25 @@ def test_tasks_declare_themselves() -> None:
             PURCHASE,
             "every user with any event in the 10 days before the cutoff",
             "buys (1): at least one purchase within 7 days from the cutoff on; else 0",
+        ),
+        (
+            PURCHASE_ITEM,
+            "every user with any event in the 10 days before the cutoff, paired with every item that the user had any "
+            "event with in the 91 days before the cutoff",
+            "buys (1): at least one purchase of the item within 7 days from the cutoff on; else 0",
+        ),
+        (
+            make_task(
+                PurchaseTask(
+                    kind="purchase",
+                    target="category",
+                    candidates=Candidates(recent=None, popular=5),
+                    **WINDOWS,
+                )
+            ),
+            "every user with any event in the 10 days before the cutoff, paired with every category that the user had "
+            "any event with before the cutoff, and with the 5 bought by most users",
+            "buys (1): at least one purchase of the category within 7 days from the cutoff on; else 0",
         ),
         (
             PREFERENCE,

@@ -24,7 +24,10 @@ class RfmConfig(ModelConfig):
 
 
 class Rfm:
-    """Reads three features of purchases, or of any event where the log has no purchases."""
+    """Reads three features of purchases, or of any event where the log has no purchases.
+
+    Where pairs are asked, they are those of the pair: how long ago, on how many days, and for how much.
+    """
 
     config_class: ClassVar[type[ModelConfig]] = RfmConfig
     inputs: ClassVar[Mapping[str, InputType]] = {"binary": "table"}
@@ -88,7 +91,10 @@ class Rfm:
 
 
 def _columns(features: Sequence[str]) -> list[str]:
-    names = [f for f in features if f.startswith("recency_days_")]
-    events = [n.removeprefix("recency_days_").removesuffix("_all") for n in names]
+    of = next(
+        (p for p in ("item_", "category_") if any(f.startswith(f"{p}recency_days_") for f in features)), ""
+    )
+    names = [f for f in features if f.startswith(f"{of}recency_days_")]
+    events = [n.removeprefix(f"{of}recency_days_").removesuffix("_all") for n in names]
     event = next((e for e in ("purchase", "any") if e in events), events[0])
-    return [f"recency_days_{event}_all", f"days_{event}_all", f"amount_{event}_all"]
+    return [f"{of}{measure}_{event}_all" for measure in ("recency_days", "days", "amount")]

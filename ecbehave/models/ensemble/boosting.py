@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ecbehave.config import ModelConfig
-from ecbehave.inputs.types import TableInput
+from ecbehave.inputs.types import TableInput, Transform
 from ecbehave.models.labels import pooled
 from ecbehave.models.protocol import InputType, Options
 from ecbehave.models.storage import load_json, reading, save_json
@@ -48,6 +48,7 @@ class Boosting:
 
     config_class: ClassVar[type[ModelConfig]] = BoostingConfig
     inputs: ClassVar[Mapping[str, InputType]] = {"binary": "table"}
+    transform: ClassVar[Transform] = Transform()
 
     def __init__(self, config: BoostingConfig) -> None:
         self.config = config

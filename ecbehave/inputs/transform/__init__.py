@@ -1,0 +1,1 @@
+"""From the stored table to what a model reads: features are selected, and become numbers on a fitting scale."""
