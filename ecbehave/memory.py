@@ -10,7 +10,9 @@ FEWEST_ROWS = 50_000
 _BASE_BYTES = 300_000_000
 
 
-def rows_at_once(stage: str, memory_bytes: int, threads: int, bytes_per_row: int, held_bytes: int = 0) -> int:
+def rows_at_once(
+    stage: str, memory_bytes: int, threads: int, bytes_per_row: int, n_rows: int, held_bytes: int = 0
+) -> int:
     """Return how many rows each thread may work on.
 
     Args:
@@ -18,20 +20,21 @@ def rows_at_once(stage: str, memory_bytes: int, threads: int, bytes_per_row: int
         memory_bytes: what the process may take, from `--memory`.
         threads: how many parts are worked on at once; one more waits to be written.
         bytes_per_row: measured resident bytes of a row while it is worked on.
+        n_rows: rows that there are.
         held_bytes: what is in memory all the time.
 
     Raises:
         ConfigError: the memory is too little; the message names what is enough.
     """
     per_row = bytes_per_row * (threads + 1)
-    needed = _BASE_BYTES + held_bytes + FEWEST_ROWS * per_row
+    needed = _BASE_BYTES + held_bytes + min(FEWEST_ROWS, n_rows) * per_row
     if memory_bytes < needed:
         fewer = " or fewer threads with --threads" if threads > 1 else ""
         raise ConfigError(
             f"--memory {in_words(memory_bytes)} is too little for {stage} on this log with {threads} "
             f"thread{'s' * (threads != 1)}: it takes {in_words(needed)}; allow that{fewer}"
         )
-    return min((memory_bytes - _BASE_BYTES - held_bytes) // per_row, MOST_ROWS)
+    return max(min((memory_bytes - _BASE_BYTES - held_bytes) // per_row, MOST_ROWS), 1)
 
 
 def in_words(n_bytes: int) -> str:

@@ -153,8 +153,9 @@ def test_times_of_another_format_are_an_error_that_names_the_setting(shop: Shop)
     lines = done.error.splitlines()
     assert lines[1].startswith("  unparsable_time: 3,475 rows, e.g. events.csv row 1 (ts=01/02/2024 10:00), ")
     assert lines[2] == (
-        "Of unparsable_time: set dataset.sources[].time_format to a pattern in quotes, such as '%d.%m.%Y %H:%M'. Or "
-        "raise clean.max_refused_share, and look into clean/quarantine/ of the workspace"
+        "Of unparsable_time: set dataset.sources[].time_format to a pattern in quotes, such as '%d.%m.%Y %H:%M', or, "
+        "where the times are in an hour that clocks skip, dataset.sources[].timezone to the zone that they are written "
+        "in. Or raise clean.max_refused_share, and look into clean/quarantine/ of the workspace"
     )
     assert clean(shop, "--set", "dataset.sources.0.time_format='%d/%m/%Y %H:%M'").code == 0
 

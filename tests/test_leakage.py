@@ -25,7 +25,7 @@ from ecbehave.inputs.pair_market import PairMarketSums
 from ecbehave.inputs.pairs import Asking, PairTable
 from ecbehave.models import KINDS, model_class
 from ecbehave.schema import EVENT_ORDER
-from ecbehave.stages import clean, features, weeks
+from ecbehave.stages import clean, features, input_writer, weeks
 from ecbehave.stages.bots import Past
 
 TEST_CUTOFF, VALIDATION_CUTOFF = "2024-04-16 00:00:00", "2024-04-02 00:00:00"
@@ -462,7 +462,7 @@ def _last_item_wins(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 LEAKS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
-    "who is asked depends on a week of the future": (features, "history", _a_week_later),
+    "who is asked depends on a week of the future": (input_writer, "history", _a_week_later),
     "features see a week of the future": (Timelines, "before", _reads_on(timedelta(days=7))),
     "features see the moment of the cutoff": (Timelines, "before", _reads_on(timedelta(microseconds=1))),
     "what comes again later is not distinct": (timeline, "newest", _never_again),

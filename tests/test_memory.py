@@ -9,33 +9,40 @@ from ecbehave.memory import FEWEST_ROWS, MOST_ROWS, in_words, rows_at_once
 
 MB = 10**6
 GB = 10**9
+MANY = 10**9
 LEAST = 300 * MB + 50_000 * 1_000 * 3
 
 
 def test_the_rows_that_the_memory_has_room_for() -> None:
     """300 MB for the process, and 1 kB for each row of two threads and of what waits to be written."""
-    assert rows_at_once("clean", 600 * MB, 2, 1_000) == 100_000
-    assert rows_at_once("clean", 600 * MB, 2, 1_000, held_bytes=75 * MB) == 75_000
-    assert rows_at_once("clean", 600 * MB, 1, 1_000) == 150_000
+    assert rows_at_once("clean", 600 * MB, 2, 1_000, MANY) == 100_000
+    assert rows_at_once("clean", 600 * MB, 2, 1_000, MANY, held_bytes=75 * MB) == 75_000
+    assert rows_at_once("clean", 600 * MB, 1, 1_000, MANY) == 150_000
 
 
 def test_there_are_no_more_rows_than_bring_speed() -> None:
-    assert rows_at_once("clean", 100 * GB, 2, 1_000) == MOST_ROWS == 500_000
+    assert rows_at_once("clean", 100 * GB, 2, 1_000, MANY) == MOST_ROWS == 500_000
 
 
 def test_the_least_memory_is_enough_and_a_byte_less_is_not() -> None:
-    assert rows_at_once("clean", LEAST, 2, 1_000) == FEWEST_ROWS == 50_000
+    assert rows_at_once("clean", LEAST, 2, 1_000, MANY) == FEWEST_ROWS == 50_000
     with pytest.raises(ConfigError) as error:
-        rows_at_once("clean", LEAST - 1, 2, 1_000)
+        rows_at_once("clean", LEAST - 1, 2, 1_000, MANY)
     assert str(error.value) == (
         "--memory 450MB is too little for clean on this log with 2 threads: it takes 450MB; allow that or fewer "
         "threads with --threads"
     )
 
 
+def test_a_small_log_takes_no_more_than_its_own_rows() -> None:
+    assert rows_at_once("clean", 303 * MB, 2, 1_000, 1_000) == 1_000
+    with pytest.raises(ConfigError, match="it takes 303MB"):
+        rows_at_once("clean", 302 * MB, 2, 1_000, 1_000)
+
+
 def test_with_one_thread_there_are_no_fewer() -> None:
     with pytest.raises(ConfigError) as error:
-        rows_at_once("features", GB, 1, 1_000, held_bytes=3 * GB)
+        rows_at_once("features", GB, 1, 1_000, MANY, held_bytes=3 * GB)
     assert str(error.value) == (
         "--memory 1000MB is too little for features on this log with 1 thread: it takes 3400MB; allow that"
     )
@@ -47,19 +54,21 @@ def test_with_one_thread_there_are_no_fewer() -> None:
     threads=st.integers(1, 64),
     per_row=st.integers(1, 10_000),
     held=st.integers(0, 10**11),
+    n_rows=st.integers(0, 10**6),
 )
 def test_the_memory_that_the_message_names_is_enough(
-    memory: int, threads: int, per_row: int, held: int
+    memory: int, threads: int, per_row: int, held: int, n_rows: int
 ) -> None:
+    least = max(min(FEWEST_ROWS, n_rows), 1)
     try:
-        rows = rows_at_once("clean", memory, threads, per_row, held)
+        rows = rows_at_once("clean", memory, threads, per_row, n_rows, held)
     except ConfigError as error:
         named = str(error).split("it takes ")[1].split("MB")[0]
         assert int(named) * MB >= memory
-        assert FEWEST_ROWS <= rows_at_once("clean", int(named) * MB, threads, per_row, held) <= MOST_ROWS
+        assert least <= rows_at_once("clean", int(named) * MB, threads, per_row, n_rows, held) <= MOST_ROWS
     else:
-        assert FEWEST_ROWS <= rows <= MOST_ROWS
-        assert 300 * MB + held + rows * per_row * (threads + 1) <= memory
+        assert least <= rows <= MOST_ROWS
+        assert 300 * MB + held + min(rows, n_rows) * per_row * (threads + 1) <= memory
 
 
 @pytest.mark.parametrize(("n", "words"), [(0, "0MB"), (1, "1MB"), (10**6, "1MB"), (10**6 + 1, "2MB")])

@@ -87,11 +87,14 @@ class _Cleaning:
         self.clean, self.timezone = context.config.clean, context.config.dataset.timezone
         self.batches = [b for b, _ in ingest.scan(raw, "events")]
         self.paths = {b["id"]: b["path"] for b in self.batches}
-        self.rows = rows_at_once("clean", context.memory_bytes, context.threads, _BYTES_PER_ROW)
         self.contents = {b["id"]: raw.manifest["files"][b["file"]]["sha256"] for b in self.batches}
         self.base = base_of(context, NAME, VERSION, settings(context), self.contents)
         raw.verify()
         self.items = latest_items([rows for _, rows in ingest.scan(raw, "items")]).collect()
+        n_rows, held = sum(b["rows"] for b in self.batches), self.items.estimated_size()
+        self.rows = rows_at_once(
+            "clean", context.memory_bytes, context.threads, _BYTES_PER_ROW, n_rows, int(held)
+        )
         n = n_buckets(_fullest_week(self.batches), self.rows)
         self.spill = Spill(raw.path, folder / _SPILL, self.items, self.clean, self.timezone, n)
         self.weeks = Weeks(context, folder, self.batches, self.base, self.spill, self.rows)

@@ -25,7 +25,7 @@ from ecbehave.stages.lists import complete_lists
 from ecbehave.tables import write_table
 from ecbehave.tasks import Task, make_task
 
-VERSION = 1
+VERSION = 2
 
 REPORT = "report.html"
 

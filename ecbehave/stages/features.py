@@ -1,56 +1,37 @@
 """features: the clean log -> `inputs/`: what the configured family reads, for every split, with labels."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
-import numpy as np
 import polars as pl
 
 from ecbehave.artifacts import Artifact, Built, Outcome, Spec
-from ecbehave.buckets import user_hash
 from ecbehave.config import PREPARATION, PurchaseTask, TaskConfig
 from ecbehave.errors import DataError
-from ecbehave.inputs import matrix, table
+from ecbehave.inputs import matrix
 from ecbehave.inputs.facts import LogFacts
-from ecbehave.inputs.pairs import Asking, PairTable
 from ecbehave.inputs.types import MatrixInput, TableInput
-from ecbehave.memory import rows_at_once
 from ecbehave.models import input_type
 from ecbehave.models.protocol import InputType
-from ecbehave.parallel import in_order
-from ecbehave.schema import MATRIX_LABELS, MATRIX_USERS, PAIRS, TABLE_KEYS, USERS_KEY
+from ecbehave.schema import USERS_KEY
 from ecbehave.stages import Context, clean, upstream
+from ecbehave.stages.input_writer import InputWriter, Request, users_file
 from ecbehave.tables import TableWriters
-from ecbehave.tasks import Task, make_task
+from ecbehave.tasks import make_task
 from ecbehave.windows import (
     Splits,
     Window,
     describe,
-    future,
-    history,
     label,
     make_splits,
-    shift,
 )
 
-VERSION = 1
-
-#: What tasks and the matrix input read of the log.
-_COLUMNS = ("user_hash", "user_id", "ts", "event_type", "item_id")
-
-#: Measured resident bytes while a bucket's features are made: per event, and per value of a feature.
-_BYTES_PER_EVENT, _BYTES_PER_VALUE = 350, 12
-#: Users have at least so many events each, on the mean: more of them in a bucket would have more features.
-_EVENTS_PER_USER = 10
+VERSION = 2
 
 #: The newest history of all, without labels: what a refit of a matrix model learns from.
 NEWEST = "newest"
-
-T = TypeVar("T")
-Known_co = TypeVar("Known_co", covariant=True)
 
 
 def name(context: Context) -> str:
@@ -81,217 +62,6 @@ def spec(context: Context) -> Spec:
     """Return what the inputs are made from."""
     log = upstream(context, "clean", clean.NAME, clean.spec)
     return Spec("features", VERSION, settings(context), {clean.NAME: log.fingerprint})
-
-
-@dataclass(frozen=True)
-class Request:
-    """An input to build: where, as known when, and with which labels."""
-
-    folder: str
-    cutoff: datetime
-    end: datetime | None = None
-    """End of the label window; None for no labels."""
-
-
-class _Sums(Protocol[T, Known_co]):
-    """What collects sums over all users, bucket by bucket."""
-
-    def columns(self) -> list[str]: ...
-    def partial(self, events: pl.LazyFrame) -> T: ...
-    def add(self, partial: T) -> None: ...
-    def market(self) -> Known_co: ...
-
-
-class InputWriter:
-    """Builds inputs bucket by bucket; the only code that does, for training, evaluation and prediction."""
-
-    def __init__(
-        self, context: Context, task: Task, log: Artifact, facts: LogFacts, writers: TableWriters
-    ) -> None:
-        self._context, self._task, self._log, self._writers = context, task, log, writers
-        self._timezone = context.config.dataset.timezone
-        self.catalogue = catalogue_of(context, facts)
-        self.schema = self.catalogue.schema()
-        self.counts: dict[str, int] = {}
-
-    def build(self, asked: Mapping[InputType, Sequence[Request]]) -> None:
-        """Write inputs, from one pass over the log, or two where features need sums over all users.
-
-        Args:
-            asked: which inputs of each kind.
-        """
-        tables_of = self._tables(asked["table"]) if "table" in asked else None
-
-        def made(bucket: pl.DataFrame) -> list[_Part]:
-            parts = tables_of(bucket) if tables_of else []
-            for request in asked.get("matrix", []):
-                parts += self._matrix(request, bucket.lazy())
-            return parts
-
-        columns = [*_COLUMNS, *(c for c in self.catalogue.columns() if c not in _COLUMNS)]
-        rows_per_user = self.catalogue.rows_per_user if isinstance(self.catalogue, PairTable) else 1
-        n_values = len(self.schema) * len(asked.get("table", [])) * rows_per_user
-        for parts in self._each(columns, made, n_values):
-            for part in parts:
-                self._writers.open(part.file, part.schema).write(part.rows)
-                for what, n in part.counts.items():
-                    self.counts[what] = self.counts.get(what, 0) + n
-
-    def _each(
-        self, columns: Sequence[str], made: Callable[[pl.DataFrame], T], n_values: int = 0
-    ) -> Iterator[T]:
-        """Yield what a function makes of each bucket, in their order; `n_values` for each user."""
-        n_buckets, buckets = read_log(self._context, self._log, columns, n_values)
-        with self._context.progress.track("features", n_buckets) as advance:
-            for result in in_order(made, buckets, self._context.threads):
-                yield result
-                advance(1)
-
-    def _asked(self, request: Request, events: pl.LazyFrame) -> tuple[pl.LazyFrame, pl.LazyFrame | None]:
-        """Return the population and, where they are asked for, its labels."""
-        cutoff = request.cutoff
-        since = shift(cutoff, -self._task.active_within, self._timezone)
-        population = self._task.population(events.filter(history(cutoff, since)))
-        if request.end is None:
-            return population, None
-        return population, self._task.labels(events.filter(future(cutoff, request.end)), population)
-
-    def _tables(self, requests: Sequence[Request]) -> Callable[[pl.DataFrame], list["_Part"]]:
-        """Return the function that makes the tables of a bucket."""
-        catalogue = self.catalogue
-        if isinstance(catalogue, PairTable):
-            return self._pair_tables(catalogue, requests)
-        market = self._market(catalogue.market_sums(request.cutoff for request in requests))
-        users = _Users(self._log, catalogue.facts)
-
-        def made(bucket: pl.DataFrame) -> list[_Part]:
-            asked = [(self._rows(request, bucket.lazy()), request.cutoff) for request in requests]
-            built = catalogue.features(bucket.lazy(), asked, market, users.of(bucket))
-            return [self._table(request, rows) for request, rows in zip(requests, built, strict=True)]
-
-        return made
-
-    def _pair_tables(
-        self, catalogue: PairTable, requests: Sequence[Request]
-    ) -> Callable[[pl.DataFrame], list["_Part"]]:
-        """Return the function that makes the tables of a bucket's pairs."""
-        market = self._market(catalogue.market_sums([request.cutoff for request in requests]))
-
-        def made(bucket: pl.DataFrame) -> list[_Part]:
-            asked = [self._asking(request, bucket.lazy()) for request in requests]
-            built = catalogue.tables(bucket.lazy(), asked, market)
-            return [
-                self._table(request, rows, asking.true_pairs)
-                for request, rows, asking in zip(requests, built, asked, strict=True)
-            ]
-
-        return made
-
-    def _asking(self, request: Request, events: pl.LazyFrame) -> Asking:
-        population, labels = self._asked(request, events)
-        return Asking(population.collect(), None if labels is None else labels.collect(), request.cutoff)
-
-    def _market(self, sums: _Sums[T, Known_co]) -> Known_co:
-        if sums.columns():
-            columns = ["user_hash", *sums.columns()]
-            for part in self._each(columns, lambda bucket: sums.partial(bucket.lazy())):
-                sums.add(part)
-        return sums.market()
-
-    def _rows(self, request: Request, events: pl.LazyFrame) -> pl.DataFrame:
-        population, labels = self._asked(request, events)
-        rows = population if labels is None else labels
-        return rows.with_columns(cutoff=pl.lit(request.cutoff, TABLE_KEYS["cutoff"])).collect()
-
-    def _table(self, request: Request, rows: pl.DataFrame, true_pairs: pl.DataFrame | None = None) -> "_Part":
-        counts = {f"{request.folder}.rows": rows.height}
-        if request.end is not None:
-            counts[f"{request.folder}.positives"] = int(rows["label"].sum())
-        if true_pairs is not None:
-            # More than the positives: some were no candidates.
-            counts[f"{request.folder}.true_pairs"] = true_pairs.height
-        schema = table.table_schema(self.schema, self._task.target, is_labelled=request.end is not None)
-        return _Part(f"table/{request.folder}.parquet", rows, schema, counts)
-
-    def _matrix(self, request: Request, events: pl.LazyFrame) -> list["_Part"]:
-        known = events.filter(history(request.cutoff))
-        population, labels = self._asked(request, events)
-        asked = population.select("user_id", is_asked=pl.lit(value=True))
-        users = (
-            known.select("user_hash", "user_id")
-            .unique()
-            .join(asked, on="user_id", how="left")
-            .with_columns(pl.col("is_asked").fill_null(value=False))
-            .sort("user_hash", "user_id")
-            .collect()
-        )
-        folder = f"matrix/{request.folder}"
-        n_asked = {f"{request.folder}.rows": int(users["is_asked"].sum())}
-        pairs = matrix.pairs(known, request.cutoff).collect()
-        parts = [
-            _Part(f"{folder}/users.parquet", users, MATRIX_USERS, n_asked),
-            _Part(f"{folder}/pairs.parquet", pairs, PAIRS, {}),
-        ]
-        if labels is not None:
-            true_items = (
-                labels.join(population, on="user_id")
-                .sort("user_hash", "user_id", "item_id")
-                .select(*MATRIX_LABELS)
-                .collect()
-            )
-            n_positive = {f"{request.folder}.positives": true_items["user_id"].n_unique()}
-            parts.append(_Part(f"{folder}/labels.parquet", true_items, MATRIX_LABELS, n_positive))
-        return parts
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A bucket's rows of a stored table, with what is counted of them."""
-
-    file: str
-    rows: pl.DataFrame
-    schema: Mapping[str, Any]
-    counts: Mapping[str, int]
-
-
-class _Users:
-    """The users table in the order of hashes, so that a bucket's part is a slice."""
-
-    def __init__(self, log: Artifact, facts: LogFacts) -> None:
-        # As categories, a text that many users share is in memory once.
-        read = pl.read_parquet(users_file(log)).with_columns(pl.col(facts.attributes).cast(pl.Categorical))
-        self._rows = read.with_columns(user_hash(read["user_id"])).sort("user_hash", maintain_order=True)
-        self._hashes = self._rows["user_hash"].to_numpy()
-
-    def of(self, bucket: pl.DataFrame) -> pl.DataFrame:
-        """Return the rows of a bucket's users."""
-        hashes = bucket["user_hash"].to_numpy()
-        if hashes.size == 0:
-            return self._rows.clear()
-        start = int(np.searchsorted(self._hashes, hashes.min(), "left"))
-        end = int(np.searchsorted(self._hashes, hashes.max(), "right"))
-        return self._rows.slice(start, end - start)
-
-
-def users_file(log: Artifact) -> Path:
-    """Return the clean users table."""
-    return log.path / "users" / "users.parquet"
-
-
-def catalogue_of(context: Context, facts: LogFacts) -> table.Catalogue | PairTable:
-    """Return the features that the config asks for and that the log supports."""
-    config, asked, timezone = context.config.features, context.config.task, context.config.dataset.timezone
-    target = make_task(asked).target
-    if isinstance(asked, PurchaseTask) and target is not None:
-        windows = tuple(config.windows)
-        return PairTable(facts, target, asked.candidates, windows, config.session_gap, timezone)
-    return table.Catalogue(
-        facts,
-        tuple(config.groups),
-        tuple(config.windows),
-        config.session_gap,
-        context.config.dataset.timezone,
-    )
 
 
 def splits_of(context: Context, log: Artifact) -> tuple[Splits, datetime]:
@@ -361,25 +131,6 @@ def _build(context: Context, log: Artifact, folder: Path) -> Built:
     for split, split_windows in splits.named().items():
         context.progress.say(f"features: {split} {describe(split_windows, timezone)}")
     return Built(writer.counts, info)
-
-
-def read_log(
-    context: Context, log: Artifact, columns: Sequence[str], n_values: int
-) -> tuple[int, Iterator[pl.DataFrame]]:
-    """Return the number of buckets, and the events of each of them.
-
-    Args:
-        context: says how much memory there is.
-        log: the clean log.
-        columns: what is read; `user_hash` is the first.
-        n_values: number of values that are made for each user.
-
-    Raises:
-        ConfigError: the memory is too little.
-    """
-    per_event = _BYTES_PER_EVENT + _BYTES_PER_VALUE * n_values // _EVENTS_PER_USER
-    rows = rows_at_once("features", context.memory_bytes, context.threads, per_event)
-    return clean.read_log(log, columns, rows)
 
 
 def _check_event(task: TaskConfig, log: Artifact) -> None:

@@ -97,7 +97,14 @@ def plan(context: Context, published: Artifact | None) -> tuple[list[Found], lis
     for index, source in enumerate(context.config.dataset.sources):
         settings = settings_hash(context.public["dataset"]["sources"][index], context.config.dataset.timezone)
         all_settings.add(settings)
-        for path in _files(source, _key(index), may_be_gone=any(b.settings == settings for b in known)):
+        kept = sum(b.settings == settings for b in known)
+        files = _files(source, _key(index), may_be_gone=kept > 0)
+        if not files:
+            context.progress.say(
+                f"{_key(index)}.path: no file matches {context.masked(source.path)}; what was ingested from "
+                f"{kept} file{'s' * (kept != 1)} before stays in the log"
+            )
+        for path in files:
             shown = context.masked(str(path))
             before = by_path.get((shown, settings))
             batch = _identify(path, shown, source, settings, before, is_trusted=not context.force)

@@ -18,13 +18,14 @@ from ecbehave.inputs.types import TableInput
 from ecbehave.models import input_type
 from ecbehave.models.protocol import Explains
 from ecbehave.schema import RANKING_SCORES, binary_scores
-from ecbehave.stages import Context, clean, features, train, upstream
+from ecbehave.stages import Context, clean, train, upstream
+from ecbehave.stages.input_writer import InputWriter, Request
 from ecbehave.stages.lists import complete_lists
 from ecbehave.tables import TableWriter, TableWriters, read_groups
 from ecbehave.tasks import make_task
 from ecbehave.windows import last_day, midnight, shift
 
-VERSION = 1
+VERSION = 2
 
 SCORES = "scores.parquet"
 _INPUT = ".input"
@@ -126,10 +127,10 @@ class _Scoring:
 
     def _write_input(self) -> None:
         """Build the input as of the cutoff with the very code that built the train inputs."""
-        request = features.Request("asked", self.asked.cutoff)
+        request = Request("asked", self.asked.cutoff)
         facts = LogFacts.from_info(self.info["facts"])
         with TableWriters(self.folder / _INPUT) as writers:
-            writer = features.InputWriter(self.context, self.task, self.log, facts, writers)
+            writer = InputWriter(self.context, self.task, self.log, facts, writers, "predict")
             writer.build({self.kind: [request]})
 
     def _score_binary(self) -> dict[str, int]:

@@ -15,7 +15,10 @@ _LISTED_RULES = 5
 REMEDIES = {
     "unreadable_row": "give every row the fields of the header, and check dataset.sources[].delimiter",
     "missing_user": "check dataset.sources[].columns.user_id",
-    "unparsable_time": "set dataset.sources[].time_format to a pattern in quotes, such as '%d.%m.%Y %H:%M'",
+    "unparsable_time": (
+        "set dataset.sources[].time_format to a pattern in quotes, such as '%d.%m.%Y %H:%M', or, where the times are "
+        "in an hour that clocks skip, dataset.sources[].timezone to the zone that they are written in"
+    ),
     "missing_time": "check dataset.sources[].columns.ts",
     "impossible_time": (
         "check dataset.sources[].time_format and timezone, and the time at which the files were written (or map "

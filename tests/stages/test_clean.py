@@ -237,7 +237,7 @@ def test_only_the_most_frequent_rules_are_listed_and_one_remedy_is_given(desk: D
         "events.csv row 9 (ts=01.04.2024)"
     )
     assert lines[-1].startswith(
-        "Of unparsable_time: set dataset.sources[].time_format to a pattern in quotes, such as '%d.%m.%Y %H:%M'. Or "
+        "Of unparsable_time: set dataset.sources[].time_format to a pattern in quotes, such as '%d.%m.%Y %H:%M', or, "
     )
 
 
@@ -457,7 +457,7 @@ def test_too_little_memory_is_refused_with_what_is_enough(desk: Desk) -> None:
     with pytest.raises(ConfigError) as error:
         desk.clean()
     assert str(error.value) == (
-        "--memory 1MB is too little for clean on this log with 3 threads: it takes 480MB; allow that or fewer threads "
+        "--memory 1MB is too little for clean on this log with 3 threads: it takes 301MB; allow that or fewer threads "
         "with --threads"
     )
     desk.runs.memory_bytes = 480_000_000

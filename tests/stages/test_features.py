@@ -9,7 +9,7 @@ from stage_runs import Runs, table
 
 from ecbehave.config import Features
 from ecbehave.schema import TABLE_KEYS
-from ecbehave.stages import features
+from ecbehave.stages import clean
 
 INPUTS = ("ingest", "clean", "features")
 
@@ -126,14 +126,14 @@ def test_only_groups_that_need_sums_over_all_users_cost_a_second_pass(shop: Shop
     runs = Runs(shop, shop.config(features={"groups": ["rhythm"]}))
     runs.do("ingest", "clean")
     read: list[tuple[str, ...]] = []
-    original = features.read_log
+    original = clean.read_log
 
-    def counted(context: Any, log: Any, columns: Any, n_values: int) -> Any:
+    def counted(log: Any, columns: Any, rows: int) -> Any:
         read.append(tuple(columns))
-        return original(context, log, columns, n_values)
+        return original(log, columns, rows)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(features, "read_log", counted)
+        patch.setattr(clean, "read_log", counted)
         runs.do("features")
         assert len(read) == 1
         Runs(shop, shop.config(features={"groups": ["popularity"]})).do("features")

@@ -207,9 +207,14 @@ def test_batches_stay_when_their_files_have_gone(desk: Desk) -> None:
     assert desk.runs.said == ["ingest: 1 new of 3 files, 4 event rows"]
     for file in desk.shop.raw.iterdir():
         file.unlink()
+    gone = (
+        f"dataset.sources[0].path: no file matches {desk.shop.raw}/events*.csv; what was ingested from 3 files before "
+        f"stays in the log"
+    )
     assert desk.ingest().status == "skipped"
+    assert desk.runs.said == [gone]
     assert desk.ingest(force=True).status == "done"
-    assert desk.runs.said == ["ingest: 0 new of 3 files, 4 event rows"]
+    assert desk.runs.said == [gone, "ingest: 0 new of 3 files, 4 event rows"]
     assert desk.users() == ["u1", "u2", "u3", "u4"]
 
 

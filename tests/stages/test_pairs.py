@@ -192,8 +192,9 @@ def test_many_popular_candidates_take_memory_of_their_own(carting: Runs, copy_of
     """A run that cannot keep within its memory says so before it starts."""
     task = PLANTED["task"] | {"candidates": {"popular": 2_000}}
     runs = copy_of(carting, **PLANTED | {"task": task})
+    runs.memory_bytes = 1_000_000_000
     with pytest.raises(
-        ConfigError, match=r"--memory 4000MB is too little for features on this log with 1 thread"
+        ConfigError, match=r"--memory 1000MB is too little for features on this log with 1 thread"
     ):
         runs.do("features")
 

@@ -132,6 +132,6 @@ def chosen(facts: LogFacts, names: Sequence[str]) -> list[Group]:
 
 def left_out(facts: LogFacts, names: Sequence[str]) -> dict[str, str]:
     """Return why groups are not built, by name."""
-    reasons = {g.name: g.lacks(facts) or "features.groups does not name it" for g in GROUPS}
-    built = {g.name for g in chosen(facts, names)}
-    return {name: why for name, why in reasons.items() if name not in built}
+    unnamed = "features.groups does not name it"
+    reasons = {g.name: g.lacks(facts) if g.name in (ALWAYS, *names) else unnamed for g in GROUPS}
+    return {name: why for name, why in reasons.items() if why is not None}

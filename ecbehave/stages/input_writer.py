@@ -1,0 +1,263 @@
+"""Builds inputs bucket by bucket: the only code that does, for training, evaluation and prediction."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import polars as pl
+
+from ecbehave.artifacts import Artifact
+from ecbehave.buckets import user_hash
+from ecbehave.config import PurchaseTask
+from ecbehave.inputs import matrix, table
+from ecbehave.inputs.facts import LogFacts
+from ecbehave.inputs.pairs import Asking, PairTable
+from ecbehave.memory import rows_at_once
+from ecbehave.models.protocol import InputType
+from ecbehave.parallel import in_order
+from ecbehave.schema import MATRIX_LABELS, MATRIX_USERS, PAIRS, TABLE_KEYS
+from ecbehave.stages import Context, clean
+from ecbehave.tables import TableWriters
+from ecbehave.tasks import Task, make_task
+from ecbehave.windows import future, history, shift
+
+#: What tasks and the matrix input read of the log.
+_COLUMNS = ("user_hash", "user_id", "ts", "event_type", "item_id")
+
+#: Measured resident bytes while a bucket's features are made: per event, and per value of a feature.
+_BYTES_PER_EVENT, _BYTES_PER_VALUE = 350, 12
+#: Users have at least so many events each, on the mean: more of them in a bucket would have more features.
+_EVENTS_PER_USER = 10
+
+T = TypeVar("T")
+Known_co = TypeVar("Known_co", covariant=True)
+
+
+@dataclass(frozen=True)
+class Request:
+    """An input to build: where, as known when, and with which labels."""
+
+    folder: str
+    cutoff: datetime
+    end: datetime | None = None
+    """End of the label window; None for no labels."""
+
+
+class _Sums(Protocol[T, Known_co]):
+    """What collects sums over all users, bucket by bucket."""
+
+    def columns(self) -> list[str]: ...
+    def partial(self, events: pl.LazyFrame) -> T: ...
+    def add(self, partial: T) -> None: ...
+    def market(self) -> Known_co: ...
+
+
+class InputWriter:
+    """Builds inputs bucket by bucket; the only code that does, for training, evaluation and prediction."""
+
+    def __init__(
+        self,
+        context: Context,
+        task: Task,
+        log: Artifact,
+        facts: LogFacts,
+        writers: TableWriters,
+        stage: str = "features",
+    ) -> None:
+        self._stage, self._rows_at_once = stage, 0
+        self._context, self._task, self._log, self._writers = context, task, log, writers
+        self._timezone = context.config.dataset.timezone
+        self.catalogue = catalogue_of(context, facts)
+        self.schema = self.catalogue.schema()
+        self.counts: dict[str, int] = {}
+
+    def build(self, asked: Mapping[InputType, Sequence[Request]]) -> None:
+        """Write inputs, from one pass over the log, or two where features need sums over all users.
+
+        Args:
+            asked: which inputs of each kind.
+        """
+        self._rows_at_once = self._plan(len(asked.get("table", [])))
+        tables_of = self._tables(asked["table"]) if "table" in asked else None
+
+        def made(bucket: pl.DataFrame) -> list[_Part]:
+            parts = tables_of(bucket) if tables_of else []
+            for request in asked.get("matrix", []):
+                parts += self._matrix(request, bucket.lazy())
+            return parts
+
+        columns = [*_COLUMNS, *(c for c in self.catalogue.columns() if c not in _COLUMNS)]
+        for parts in self._each(columns, made):
+            for part in parts:
+                self._writers.open(part.file, part.schema).write(part.rows)
+                for what, n in part.counts.items():
+                    self.counts[what] = self.counts.get(what, 0) + n
+
+    def _plan(self, n_tables: int) -> int:
+        """Return how many events may be worked on at once.
+
+        Raises:
+            ConfigError: the memory is too little.
+        """
+        rows_per_user = self.catalogue.rows_per_user if isinstance(self.catalogue, PairTable) else 1
+        n_values = len(self.schema) * n_tables * rows_per_user
+        per_event = _BYTES_PER_EVENT + _BYTES_PER_VALUE * n_values // _EVENTS_PER_USER
+        memory, threads = self._context.memory_bytes, self._context.threads
+        return rows_at_once(self._stage, memory, threads, per_event, self._log.info["n_events"])
+
+    def _each(self, columns: Sequence[str], made: Callable[[pl.DataFrame], T]) -> Iterator[T]:
+        """Yield what a function makes of each bucket, in their order."""
+        n_buckets, buckets = clean.read_log(self._log, columns, self._rows_at_once)
+        with self._context.progress.track(self._stage, n_buckets) as advance:
+            for result in in_order(made, buckets, self._context.threads):
+                yield result
+                advance(1)
+
+    def _asked(self, request: Request, events: pl.LazyFrame) -> tuple[pl.LazyFrame, pl.LazyFrame | None]:
+        """Return the population and, where they are asked for, its labels."""
+        cutoff = request.cutoff
+        since = shift(cutoff, -self._task.active_within, self._timezone)
+        population = self._task.population(events.filter(history(cutoff, since)))
+        if request.end is None:
+            return population, None
+        return population, self._task.labels(events.filter(future(cutoff, request.end)), population)
+
+    def _tables(self, requests: Sequence[Request]) -> Callable[[pl.DataFrame], list["_Part"]]:
+        """Return the function that makes the tables of a bucket."""
+        catalogue = self.catalogue
+        if isinstance(catalogue, PairTable):
+            return self._pair_tables(catalogue, requests)
+        market = self._market(catalogue.market_sums(request.cutoff for request in requests))
+        users = _Users(self._log, catalogue.facts)
+
+        def made(bucket: pl.DataFrame) -> list[_Part]:
+            asked = [(self._rows(request, bucket.lazy()), request.cutoff) for request in requests]
+            built = catalogue.features(bucket.lazy(), asked, market, users.of(bucket))
+            return [self._table(request, rows) for request, rows in zip(requests, built, strict=True)]
+
+        return made
+
+    def _pair_tables(
+        self, catalogue: PairTable, requests: Sequence[Request]
+    ) -> Callable[[pl.DataFrame], list["_Part"]]:
+        """Return the function that makes the tables of a bucket's pairs."""
+        market = self._market(catalogue.market_sums([request.cutoff for request in requests]))
+
+        def made(bucket: pl.DataFrame) -> list[_Part]:
+            asked = [self._asking(request, bucket.lazy()) for request in requests]
+            built = catalogue.tables(bucket.lazy(), asked, market)
+            return [
+                self._table(request, rows, asking.true_pairs)
+                for request, rows, asking in zip(requests, built, asked, strict=True)
+            ]
+
+        return made
+
+    def _asking(self, request: Request, events: pl.LazyFrame) -> Asking:
+        population, labels = self._asked(request, events)
+        return Asking(population.collect(), None if labels is None else labels.collect(), request.cutoff)
+
+    def _market(self, sums: _Sums[T, Known_co]) -> Known_co:
+        if sums.columns():
+            columns = ["user_hash", *sums.columns()]
+            for part in self._each(columns, lambda bucket: sums.partial(bucket.lazy())):
+                sums.add(part)
+        return sums.market()
+
+    def _rows(self, request: Request, events: pl.LazyFrame) -> pl.DataFrame:
+        population, labels = self._asked(request, events)
+        rows = population if labels is None else labels
+        return rows.with_columns(cutoff=pl.lit(request.cutoff, TABLE_KEYS["cutoff"])).collect()
+
+    def _table(self, request: Request, rows: pl.DataFrame, true_pairs: pl.DataFrame | None = None) -> "_Part":
+        counts = {f"{request.folder}.rows": rows.height}
+        if request.end is not None:
+            counts[f"{request.folder}.positives"] = int(rows["label"].sum())
+        if true_pairs is not None:
+            # More than the positives: some were no candidates.
+            counts[f"{request.folder}.true_pairs"] = true_pairs.height
+        schema = table.table_schema(self.schema, self._task.target, is_labelled=request.end is not None)
+        return _Part(f"table/{request.folder}.parquet", rows, schema, counts)
+
+    def _matrix(self, request: Request, events: pl.LazyFrame) -> list["_Part"]:
+        known = events.filter(history(request.cutoff))
+        population, labels = self._asked(request, events)
+        asked = population.select("user_id", is_asked=pl.lit(value=True))
+        users = (
+            known.select("user_hash", "user_id")
+            .unique()
+            .join(asked, on="user_id", how="left")
+            .with_columns(pl.col("is_asked").fill_null(value=False))
+            .sort("user_hash", "user_id")
+            .collect()
+        )
+        folder = f"matrix/{request.folder}"
+        n_asked = {f"{request.folder}.rows": int(users["is_asked"].sum())}
+        pairs = matrix.pairs(known, request.cutoff).collect()
+        parts = [
+            _Part(f"{folder}/users.parquet", users, MATRIX_USERS, n_asked),
+            _Part(f"{folder}/pairs.parquet", pairs, PAIRS, {}),
+        ]
+        if labels is not None:
+            true_items = (
+                labels.join(population, on="user_id")
+                .sort("user_hash", "user_id", "item_id")
+                .select(*MATRIX_LABELS)
+                .collect()
+            )
+            n_positive = {f"{request.folder}.positives": true_items["user_id"].n_unique()}
+            parts.append(_Part(f"{folder}/labels.parquet", true_items, MATRIX_LABELS, n_positive))
+        return parts
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A bucket's rows of a stored table, with what is counted of them."""
+
+    file: str
+    rows: pl.DataFrame
+    schema: Mapping[str, Any]
+    counts: Mapping[str, int]
+
+
+class _Users:
+    """The users table in the order of hashes, so that a bucket's part is a slice."""
+
+    def __init__(self, log: Artifact, facts: LogFacts) -> None:
+        # As categories, a text that many users share is in memory once.
+        read = pl.read_parquet(users_file(log)).with_columns(pl.col(facts.attributes).cast(pl.Categorical))
+        self._rows = read.with_columns(user_hash(read["user_id"])).sort("user_hash", maintain_order=True)
+        self._hashes = self._rows["user_hash"].to_numpy()
+
+    def of(self, bucket: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows of a bucket's users."""
+        hashes = bucket["user_hash"].to_numpy()
+        if hashes.size == 0:
+            return self._rows.clear()
+        start = int(np.searchsorted(self._hashes, hashes.min(), "left"))
+        end = int(np.searchsorted(self._hashes, hashes.max(), "right"))
+        return self._rows.slice(start, end - start)
+
+
+def users_file(log: Artifact) -> Path:
+    """Return the clean users table."""
+    return log.path / "users" / "users.parquet"
+
+
+def catalogue_of(context: Context, facts: LogFacts) -> table.Catalogue | PairTable:
+    """Return the features that the config asks for and that the log supports."""
+    config, asked, timezone = context.config.features, context.config.task, context.config.dataset.timezone
+    target = make_task(asked).target
+    if isinstance(asked, PurchaseTask) and target is not None:
+        windows = tuple(config.windows)
+        return PairTable(facts, target, asked.candidates, windows, config.session_gap, timezone)
+    return table.Catalogue(
+        facts,
+        tuple(config.groups),
+        tuple(config.windows),
+        config.session_gap,
+        context.config.dataset.timezone,
+    )
