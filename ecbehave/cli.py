@@ -260,10 +260,10 @@ def _whole(results: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _size(text: str) -> int:
     """Read a size such as 4GB, in bytes."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?", text.strip(), flags=re.IGNORECASE)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(?:([kMGT])i?B?|B)", text.strip(), flags=re.IGNORECASE)
     if match is None:
         raise ConfigError(f"--memory takes a size such as 4GB or 512MB, not {text!r}")
-    power = " KMGT".index(match[2].upper() or " ")
+    power = " KMGT".index((match[2] or " ").upper())
     return int(float(match[1]) * 1000**power)
 
 
@@ -340,7 +340,9 @@ def simulate_command(
             written = simulate(settings, out, threads, advance)
     except KeyboardInterrupt:
         raise InterruptedRunError("interrupted; nothing was written. Run again to start over") from None
-    progress.say(f"simulate: {written.rows:,} events of {users:,} users in {written.files} files")
+    progress.say(
+        f"simulate: {written.rows:,} events of {users:,} users in {written.files} file{'s' * (written.files != 1)}"
+    )
     progress.say(f"simulate: the truth is in {out / 'truth'}")
     result = {
         "command": "simulate",

@@ -103,7 +103,7 @@ def test_wrong_usage_exits_with_2_in_plain_words(arguments: tuple[str, ...], mes
     assert done.err.isascii()  # no boxes
 
 
-@pytest.mark.parametrize("size", ["4 bananas", "GB", "-1GB", "4PB", ""])
+@pytest.mark.parametrize("size", ["4 bananas", "GB", "-1GB", "4PB", "", "4"])
 def test_a_wrong_size_of_memory(shop: Shop, size: str) -> None:
     done = ecbehave("run", "--config", shop.config(), f"--memory={size}")
     assert done.code == 2
@@ -120,7 +120,7 @@ def test_a_wrong_time_to_wait(shop: Shop, wait: str) -> None:
     )
 
 
-@pytest.mark.parametrize(("size", "shown"), [("200", "1MB"), ("1MB", "1MB"), ("0.2GB", "200MB")])
+@pytest.mark.parametrize(("size", "shown"), [("200B", "1MB"), ("1MB", "1MB"), ("0.2GB", "200MB")])
 def test_too_little_memory_is_refused_with_what_is_enough(shop: Shop, size: str, shown: str) -> None:
     config = shop.config()
     assert ecbehave("ingest", "--config", config).code == 0

@@ -64,7 +64,7 @@ def _missing(report: Quality, settings: config.Quality) -> Iterator[Finding]:
     known = {column.name for source in report.sources for column in source.columns}
     for name, limit in settings.max_null_share.items():
         if name not in known and limit < 1:
-            text = f"{name} is missing in all rows, since no source maps it"
+            text = f"{name} is missing in all rows of the files, since no source of events maps it"
             remedy = f"map it in dataset.sources[].columns, or drop clean.quality.max_null_share.{name}"
             yield Finding(text + _limit(f"max_null_share.{name}", limit), remedy, 1.0, True)
 

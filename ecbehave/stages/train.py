@@ -96,7 +96,7 @@ class _Training:
     def _fit(self, config: ModelConfig, part: str) -> tuple[Model | Prepared, dict[str, Any]]:
         kind = input_type(config, self.task.name, self.task.output, "model")
         train, valid = self._read(kind, "train"), self._read(kind, "validation")
-        self.context.progress.say(f"train: {config.kind} on {len(train)} cutoffs")
+        self.context.progress.say(f"train: {config.kind} on {len(train)} cutoff{'s' * (len(train) != 1)}")
         if self.task.output == "binary":
             _check_validation(TableInput.concat(valid))
         newest = [replace(valid[-1], labels=None)] if kind == "matrix" else []

@@ -25,7 +25,7 @@ def test_it_says_what_was_written(tmp_path: Path) -> None:
     assert done.code == 0
     assert done.out.split() == ["simulate", "done", f"{n:,}", "rows", done.out.split()[4], "s", str(out)]
     assert done.err == (
-        f"simulate: {n:,} events of 40 users in 1 files\nsimulate: the truth is in {out / 'truth'}\n"
+        f"simulate: {n:,} events of 40 users in 1 file\nsimulate: the truth is in {out / 'truth'}\n"
     )
     assert [p.name for p in (out / "events").iterdir()] == ["events-2023-03-05.csv"]
     log = json.loads((out / "truth" / "log.json").read_text())

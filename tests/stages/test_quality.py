@@ -635,7 +635,7 @@ def test_missing_values():
     assert report(some, max_null_share={"brand": 1}).findings == []
     missing = report(some, max_null_share={"brand": 0.99})
     assert only(missing, fails=True) == (
-        "brand is missing in all rows, since no source maps it; "
+        "brand is missing in all rows of the files, since no source of events maps it; "
         "the limit clean.quality.max_null_share.brand is 0.99"
     )
 
