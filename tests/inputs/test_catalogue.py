@@ -738,10 +738,7 @@ def test_a_group_that_is_not_asked_for_is_not_built() -> None:
         FeatureName.parse(name).measure for name in set(some.schema()) - activity_of(EVERYTHING, "UTC")
     } == {FeatureName.parse(name).measure for name in (*rhythm(EMPTY), *taste(EMPTY, "brand"))}
     assert some.left_out().keys() == set(GROUPS) - {"rhythm", "brands"}
-    assert set(some.left_out().values()) == {
-        "features.groups does not name it",
-        "there is no users table; add a source with table: users",
-    }
+    assert set(some.left_out().values()) == {"features.groups does not name it"}
 
 
 EMPTY = Case([], "u1", EVERYTHING, "UTC", [])
