@@ -225,6 +225,17 @@ def test_verify_tells_changed_missing_and_stray_files(held: Workspace) -> None:
     assert verify_message(artifact) == not_published(artifact, expected)
 
 
+def test_verify_compares_only_what_is_read_but_looks_for_all(held: Workspace) -> None:
+    artifact = publish(held)
+    note, table = artifact.path / "note.txt", artifact.path / "part" / "1.parquet"
+    note.write_text("b")
+    artifact.verify(["part/1.parquet"])
+    table.unlink()
+    with pytest.raises(ArtifactError) as caught:
+        artifact.verify([])
+    assert str(caught.value) == not_published(artifact, "part/1.parquet is missing")
+
+
 @pytest.mark.parametrize("force", [False, True])
 def test_a_truncated_file_is_damage_that_making_it_again_repairs(held: Workspace, force: bool) -> None:
     path = publish(held).path

@@ -66,7 +66,7 @@ def base_of(
         return Base()
     known = published.info["batches"]
     is_same = all(contents.get(batch) == about["sha256"] for batch, about in known.items())
-    if published.manifest["config"] != settings or not is_same:
+    if _deciding(published.manifest["config"]) != _deciding(settings) or not is_same:
         return Base()
     weeks = {date.fromisoformat(monday): about for monday, about in published.info["weeks"].items()}
     return Base(published, known, weeks)

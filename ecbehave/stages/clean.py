@@ -89,7 +89,9 @@ class _Cleaning:
         self.paths = {b["id"]: b["path"] for b in self.batches}
         self.contents = {b["id"]: raw.manifest["files"][b["file"]]["sha256"] for b in self.batches}
         self.base = base_of(context, NAME, VERSION, settings(context), self.contents)
-        raw.verify()
+        side_tables = [b["file"] for table in ("items", "users") for b, _ in ingest.scan(raw, table)]
+        new = [b["file"] for b in self.batches if b["id"] not in self.base.batches]
+        raw.verify([*side_tables, *new])
         self.items = latest_items([rows for _, rows in ingest.scan(raw, "items")]).collect()
         n_rows, held = sum(b["rows"] for b in self.batches), self.items.estimated_size()
         self.rows = rows_at_once(
@@ -97,7 +99,7 @@ class _Cleaning:
         )
         n = n_buckets(_fullest_week(self.batches), self.rows)
         self.spill = Spill(raw.path, folder / _SPILL, self.items, self.clean, self.timezone, n)
-        self.weeks = Weeks(context, folder, self.batches, self.base, self.spill, self.rows)
+        self.weeks = Weeks(context, folder, raw, self.batches, self.base, self.spill, self.rows)
         self.spilled: set[date] = set()
         self.about_batches: dict[str, Any] = dict(self.base.batches)
         self.kept: dict[str, str] = {}

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from ecbehave.artifacts import Artifact
 from ecbehave.buckets import bucket_of, user_hash
 from ecbehave.config import OutlierColumn
 from ecbehave.errors import ArtifactError
@@ -55,12 +56,14 @@ class Weeks:
         self,
         context: Context,
         folder: Path,
+        raw: Artifact,
         batches: Sequence[Mapping[str, Any]],
         base: Base,
         spill: Spill,
         rows: int,
     ) -> None:
         self.context, self.folder, self.batches, self.base = context, folder, batches, base
+        self.raw = raw
         self.clean, self.timezone = context.config.clean, context.config.dataset.timezone
         self.spill, self.rows, self.n_buckets = spill, rows, spill.n_buckets
         self.paths = {b["id"]: b["path"] for b in batches}
@@ -96,6 +99,8 @@ class Weeks:
         self.counted = _NOBODY
         spill = self.spill.of_weeks(todo)
         overlapping = [b for b in batches if not weeks_of(b).isdisjoint(todo)]
+        if overlapping:
+            self.raw.verify([b["file"] for b in overlapping])
         for _ in in_order(spill.take, spill.pieces(overlapping, self.rows), self.context.threads):
             pass
         units = [(week, bucket) for week in todo for bucket in range(self.n_buckets)]

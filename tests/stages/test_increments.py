@@ -397,6 +397,34 @@ def test_all_is_written_anew_where_the_last_run_does_not_hold(nights: Nights, ch
     assert nights.night(force=change == "force") == set(MONDAYS)
 
 
+def test_another_limit_of_the_quality_report_writes_no_week_anew(nights: Nights) -> None:
+    six_weeks(nights)
+    nights.settings["quality"] = {"max_duplicate_share": 0.5}
+    assert nights.night(view("2024-01-09")) == {"2024-01-08"}
+    nights.settings["quality"] = {"max_duplicate_share": 0.5, "late_after": "1d"}
+    assert nights.night(view("2024-01-09", hour=9)) == set(MONDAYS)
+
+
+@pytest.mark.parametrize(("day", "is_read"), [("2024-02-06", False), ("2024-01-09", True)])
+def test_only_raw_files_that_are_read_are_compared_with_the_manifest(
+    nights: Nights, day: str, is_read: bool
+) -> None:
+    for monday in MONDAYS:
+        nights.night(view(monday))
+    nights.put(view(day))
+    nights.desk.runs.do("ingest")
+    raw = nights.desk.runs.context().workspace.read("events_raw")
+    assert raw is not None
+    names = {b["path"]: b["file"] for b in raw.info["batches"]}
+    second = raw.path / names[sorted(names)[1]]
+    second.write_bytes(second.read_bytes().replace(b"PAR1", b"PAR2"))
+    if is_read:
+        with pytest.raises(ArtifactError, match=f"{second.name} is changed. Nothing of it was used"):
+            nights.desk.runs.do("clean")
+    else:
+        nights.desk.runs.do("clean")
+
+
 @pytest.mark.parametrize("part", ["events/2024-02-05.parquet", "quarantine/batch-*.parquet"])
 def test_a_file_that_is_taken_over_must_be_what_it_was(nights: Nights, part: str) -> None:
     nights.settings = {"outliers": {"price": {}}}
