@@ -479,7 +479,9 @@ def _sha256(path: Path) -> str:
 
 def _sync_tree(folder: Path) -> None:
     for path in [*folder.rglob("*"), folder]:
-        _sync(path)
+        # A file with a second name was taken over: it has been on the disk since it was published under the first.
+        if path.is_dir() or path.stat().st_nlink == 1:
+            _sync(path)
 
 
 def _sync(path: Path) -> None:

@@ -21,7 +21,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecbehave import __version__
-from ecbehave.artifacts import MANIFEST, Artifact, Built, Spec, Workspace, changed_keys, disk_errors
+from ecbehave.artifacts import (
+    MANIFEST,
+    Artifact,
+    Built,
+    Spec,
+    Workspace,
+    changed_keys,
+    disk_errors,
+    take_over,
+)
 from ecbehave.errors import ArtifactError
 
 SPEC = Spec("clean", 3, {"clean": {"max_price": 100.0}, "words": ["ä", "b"]}, {"events_raw": "ab" * 32})
@@ -420,6 +429,35 @@ def test_everything_is_on_the_disk_before_it_is_relied_on(
         ("sync", "."),
     ]
     assert {what for what, _ in done[10:]} == {"remove"}
+
+
+def test_what_is_taken_over_is_on_the_disk_already(held: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = publish(held, "clean", "old")
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+
+    def build(folder: Path) -> Built:
+        (folder / "new.txt").write_text("new")
+        return Built({}, {}, kept={"note.txt": take_over(before, "note.txt", folder)})
+
+    held.produce("clean", SPEC, build, force=True)
+    assert "new.txt" in synced
+    assert "note.txt" not in synced
+    monkeypatch.setattr(os, "link", _cannot_link)
+    synced.clear()
+    before = stored(held)
+    held.produce("clean", SPEC, build, force=True)
+    assert "note.txt" in synced, "a copy is new"
+
+
+def _cannot_link(*_: object) -> None:
+    raise OSError(errno.EPERM, "this disk knows no second names")
 
 
 # What a killed process leaves, by what it had done last.

@@ -1,4 +1,4 @@
-"""A new day's file: what a night costs against a rebuild, and whether both end with the same bytes."""
+"""Files of new days: what a night costs against a rebuild, and whether both end with the same bytes."""
 
 import hashlib
 import json
@@ -14,11 +14,11 @@ from simulated import Shop, in_words, replace, simulate
 CONFIG = "simulated"
 STAGES = ("ingest", "clean")
 DEFAULT = (10_000_000,)
-#: Days of the log, each in a file: the last one is 1 % of it.
-DAYS = 100
+#: Days of the log, each in a file, and how many of them come anew: 1 % of the log.
+LOGS = {100: 1, 365: 4}
 #: Days before the last one of which some rows come late, and one of how many rows does.
 LATE_DAYS, LATE_ROWS = (1, 3, 8), 1_000
-HEADER = ["events", "what", "ingest", "clean", "together", "of the rebuild", "peak memory", "files rewritten"]
+HEADER = ["events", "days", "what", "ingest", "clean", "together", "of the rebuild", "peak memory", "files rewritten"]
 
 
 def sections(bench: Bench) -> Iterator[Section]:
@@ -26,13 +26,14 @@ def sections(bench: Bench) -> Iterator[Section]:
     rows: list[list[str]] = []
     commands: list[str] = []
     for n_events in bench.n_events or DEFAULT:
-        folder = bench.scratch / f"increment-{n_events}"
-        shop = simulate(folder / "shop", n_events, "--days-per-file=1", "--dirt=0.01", days=DAYS)
-        found, ran = _nights(folder, shop)
-        rows += found
-        commands += [shop.command, *ran]
-        shutil.rmtree(folder)
-    data = f"simulated, {DAYS} days, a file a day, every type of event, 1 % of the rows with a flaw; seed 0"
+        for n_days, n_new in LOGS.items():
+            folder = bench.scratch / f"increment-{n_events}-{n_days}"
+            shop = simulate(folder / "shop", n_events, "--days-per-file=1", "--dirt=0.01", days=n_days)
+            found, ran = _nights(folder, shop, n_new)
+            rows += [[in_words(shop.n_events), f"{n_days}", *row] for row in found]
+            commands += [shop.command, *ran]
+            shutil.rmtree(folder)
+    data = "simulated, a file a day, every type of event, 1 % of the rows with a flaw; seed 0"
     days = ", ".join(f"{d}" for d in LATE_DAYS)
     notes = [
         f"late rows: one in {LATE_ROWS:,} of the days {days} before the last, in a file of their own",
@@ -43,17 +44,19 @@ def sections(bench: Bench) -> Iterator[Section]:
     yield Section("A nightly increment of 1 %", HEADER, rows, data, commands, notes)
 
 
-def _nights(folder: Path, shop: Shop) -> tuple[list[list[str]], list[str]]:
-    """Clean all but the last day, add it, and then rows that come late; returns rows of the table and commands."""
+def _nights(folder: Path, shop: Shop, n_new: int) -> tuple[list[list[str]], list[str]]:
+    """Clean all but the last days, add them, and then rows that come late; returns rows of the table and commands."""
     aside = folder / "aside"
     aside.mkdir()
-    last = shop.events[-1]
+    last = shop.events[-n_new:]
     late = _hold_back(shop, aside / "late.parquet")
-    last.rename(aside / last.name)
+    for file in last:
+        file.rename(aside / file.name)
     nightly = Ecbehave(folder / "nightly")
     _run(nightly)
     rows = []
-    for what, files in (("a new day", [last.name]), ("late rows", [late.name])):
+    days = "a new day" if n_new == 1 else f"{n_new} new days"
+    for what, files in ((days, [file.name for file in last]), ("late rows", [late.name])):
         for name in files:
             (aside / name).rename(shop.folder / "events" / name)
         before = stored(nightly.workspace)
@@ -64,9 +67,8 @@ def _nights(folder: Path, shop: Shop) -> tuple[list[list[str]], list[str]]:
         if after != stored(rebuild.workspace):
             raise RuntimeError(f"{what}: clean/ is not what a rebuild makes")
         n_changed = sum(before.get(path) != digest for path, digest in after.items())
-        size = in_words(shop.n_events)
-        rows.append([size, what, *_cells(night, whole), f"{n_changed} of {len(after)}"])
-        rows.append([size, f"{what}: rebuild", *_cells(whole, whole), f"all {len(after)}"])
+        rows.append([what, *_cells(night, whole), f"{n_changed} of {len(after)}"])
+        rows.append([f"{what}: rebuild", *_cells(whole, whole), f"all {len(after)}"])
         shutil.rmtree(rebuild.workspace)
     return rows, nightly.commands
 
