@@ -44,9 +44,11 @@ bench: setup ## measure against other tools, in an environment of its own
 	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check \
 		--requirement requirements.lock --requirement tests/benchmarks/requirements.txt
 	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	@test -x $(BENCH)/featuretools/bin/python || $(PYTHON) -m venv $(BENCH)/featuretools
-	@$(BENCH)/featuretools/bin/python -m pip install --quiet --disable-pip-version-check \
-		--requirement tests/benchmarks/requirements-featuretools.txt
+	@for peer in featuretools autogluon; do \
+		test -x $(BENCH)/$$peer/bin/python || $(PYTHON) -m venv $(BENCH)/$$peer || exit $$?; \
+		$(BENCH)/$$peer/bin/python -m pip install --quiet --disable-pip-version-check \
+			--requirement tests/benchmarks/requirements-$$peer.txt || exit $$?; \
+	done
 	@$(BENCH)/bin/python tests/benchmarks/run.py
 
 clean: ## delete what demo, test and bench have made

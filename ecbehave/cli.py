@@ -8,6 +8,8 @@ import os
 import re
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -110,46 +112,80 @@ def _run(
     log_format: Literal["text", "json"],
     wait: str,
 ) -> None:
-    # Polars and OpenMP read the number of threads once, when they are loaded: here, by everything below.
-    os.environ["POLARS_MAX_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(threads)
+    _use(threads)
     memory_bytes, wait_seconds = _size(memory), _seconds(wait)
+    context = _context(config, overrides, workspace, threads, memory_bytes, force, quiet, log_format)
+    with _said_plainly(context):
+        results, gate = _stages(command, context, wait_seconds)
+    with _to_stdout():
+        _print(command, results, as_json=json_output)
+    if gate:
+        raise gate
 
+
+def _use(threads: int) -> None:
+    # Polars and OpenMP read the number of threads once, when they are loaded: here, by everything that follows.
+    os.environ["POLARS_MAX_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(threads)
+
+
+def _context(
+    config: Path,
+    overrides: list[str] | None,
+    workspace: str | None,
+    threads: int,
+    memory_bytes: int,
+    force: bool,
+    quiet: bool,
+    log_format: Literal["text", "json"],
+) -> "Context":
+    """Load a config, and refuse a model that does not serve the task."""
     from ecbehave.artifacts import Workspace
     from ecbehave.progress import make_progress
-    from ecbehave.stages import Context
+    from ecbehave.stages import Context, tuning
     from ecbehave.stages.features import input_types
 
     loaded = _load(config, overrides, workspace)
-    progress = make_progress(log_format=log_format, quiet=quiet, masked=loaded.masked)
     context = Context(
         config=loaded.config,
         public=loaded.public,
         workspace=Workspace(Path(loaded.config.workspace)),
-        progress=progress,
+        progress=make_progress(log_format=log_format, quiet=quiet, masked=loaded.masked),
         threads=threads,
         memory_bytes=memory_bytes,
         config_file=str(config),
         force=force,
         masked=loaded.masked,
     )
-    try:
+    with _said_plainly(context):
         input_types(context)
-        results, gate = _stages(command, context, wait_seconds)
+        tuning.check(context)
+    return context
+
+
+@contextmanager
+def _said_plainly(*contexts: "Context") -> Iterator[None]:
+    """Keep secrets out of errors, and turn Ctrl-C into one."""
+    try:
+        yield
     except KeyboardInterrupt:
         raise InterruptedRunError(
             "interrupted; nothing half-done was published. Run again to go on"
         ) from None
     except EcbehaveError as error:
-        error.args = (loaded.masked(str(error)),)
+        for context in contexts:
+            error.args = (context.masked(str(error)),)
         raise
+
+
+@contextmanager
+def _to_stdout() -> Iterator[None]:
+    """Print the result, or say that it cannot be."""
     try:
-        _print(command, results, as_json=json_output)
+        yield
         sys.stdout.flush()
     except OSError as error:
         sys.stdout = None  # the interpreter would try once more at its end
         raise ArtifactError(f"the result cannot be written to stdout ({error.strerror})") from error
-    if gate:
-        raise gate
 
 
 def _stages(
@@ -285,6 +321,79 @@ _stage_command("train", "Fit the model, its calibration and its baseline.")
 _stage_command("evaluate", "Judge the model on the test windows; write the report.")
 _stage_command("predict", "Score everybody who is asked, as of the last complete day.")
 _stage_command("run", "Do all that is stale, from ingest to predict.")
+
+
+@app.command("compare")
+def compare_command(
+    configs: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Two YAML files or more.")],
+    run: Annotated[
+        bool, typer.Option("--run", help="Do first what is stale of each, from ingest to evaluate.")
+    ] = False,
+    resamples: Annotated[
+        int, typer.Option("--resamples", metavar="N", min=100, help="Draws of users behind the intervals.")
+    ] = 1_000,
+    least: Annotated[
+        float, typer.Option("--least", metavar="X", min=0, help="The smallest difference that counts.")
+    ] = 0.001,
+    workspace: WorkspaceDir = None,
+    threads: Threads = None,
+    memory: Memory = "4GB",
+    quiet: Quiet = False,
+    json_output: Json = False,
+    log_format: LogFormat = "text",
+    wait: Wait = "10m",
+) -> None:
+    """Judge several models on the same test windows; name a winner only where the difference is real."""
+    started, threads = time.monotonic(), threads or _cores()
+    _use(threads)
+    memory_bytes, wait_seconds = _size(memory), _seconds(wait)
+    contexts = [
+        _context(config, None, workspace, threads, memory_bytes, False, quiet, log_format)
+        for config in configs
+    ]
+
+    from ecbehave.artifacts import peak_memory_bytes
+    from ecbehave.report.comparison import table
+    from ecbehave.stages.compare import check_apart, compare, entry_of
+
+    with _said_plainly(*contexts):
+        check_apart(contexts)
+        entries = []
+        for context in contexts:
+            with context.workspace.lock("ecbehave compare", wait_seconds, context.progress.say):
+                entries.append(entry_of(context, run=run))
+        found = compare(entries, resamples, least)
+    result = {
+        "command": "compare",
+        "status": "done",
+        **found,
+        "seconds": round(time.monotonic() - started, 3),
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+    with _to_stdout():
+        if json_output:
+            print(json.dumps(result, ensure_ascii=False))
+        else:
+            _print_table(table(found))
+            print(found["verdict"])
+
+
+def _print_table(rows: list[list[str]]) -> None:
+    """Draw a table for a person at a terminal; anything else gets plain lines."""
+    if not sys.stdout.isatty():
+        from ecbehave.report.comparison import aligned
+
+        print("\n".join(aligned(rows)))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    header, *body = rows
+    drawn = Table(*header)
+    for row in body:
+        drawn.add_row(*map(Text, row))
+    Console().print(drawn)
 
 
 @app.command("simulate")

@@ -321,6 +321,15 @@ class PurchaseTask(Section):
         return self
 
 
+class RankedCandidates(Candidates):
+    """What is ranked for each user by kinds that learn from a table, such as `logistic` and `boosting`."""
+
+    popular: Annotated[int, Field(ge=0)] = 20
+    """And so many of what most users had the task's event with, or any event, in each of `features.windows`."""
+    similar: Annotated[int, Field(gt=0)] = 100
+    """And so many that go best with all that the user had, by `item_knn` as known at the cutoff."""
+
+
 class PreferenceTask(Section):
     """Which items does a user want next?"""
 
@@ -332,6 +341,8 @@ class PreferenceTask(Section):
     """Who had any event in this time before the cutoff gets a list."""
     horizon: Duration = timedelta(days=14)
     """Items with the event in this time from the cutoff on are the true ones."""
+    candidates: RankedCandidates = RankedCandidates()
+    """What is ranked for each user by kinds that learn from a table; the others rank the whole catalogue."""
 
 
 TaskConfig = Annotated[ChurnTask | PurchaseTask | PreferenceTask, Field(discriminator="kind")]
@@ -345,9 +356,13 @@ class Split(Section):
     train: Annotated[int, Field(ge=1)] = 8
     """Number of train cutoffs."""
     validation: Annotated[int, Field(ge=1)] = 1
-    """Number of validation cutoffs: early stopping, calibration, threshold."""
+    """Number of validation cutoffs: early stopping, calibration, threshold. With several, no single one weighs as much
+    where weeks differ from one another."""
     test: Annotated[int, Field(ge=1)] = 1
     """Number of test cutoffs."""
+    rolling: bool = False
+    """A fit for each test cutoff, with as many train and validation cutoffs before it: metrics with their spread over
+    time, from the models as they would have been. Otherwise one fit is judged on all test cutoffs."""
 
 
 class Select(Section):
@@ -437,21 +452,144 @@ class ModelConfig(Section):
 
     kind: str
 
+    def parts(self) -> "dict[str, ModelConfig]":
+        """Return the models that this one is made of, by their keys below it; for most kinds there are none."""
+        return {}
+
+
+class Searched(Section):
+    """What is tried of a key of the model: a range, or a list of values."""
+
+    low: float | None = None
+    """Smallest value of a range."""
+    high: float | None = None
+    """Largest value of a range."""
+    log: bool = False
+    """Try a range evenly on a log scale: as many values from 0.01 to 0.1 as from 0.1 to 1."""
+    values: Annotated[list[bool | int | float | str | None], Field(min_length=1)] | None = None
+    """The values themselves, instead of a range."""
+
+    @model_validator(mode="after")
+    def _is_range_or_list(self) -> Self:
+        ends = [end for end in (self.low, self.high) if end is not None]
+        if self.values is not None and (ends or self.log):
+            raise ValueError("give either values, or low and high")
+        if self.values is None and len(ends) < 2:
+            raise ValueError("give low and high, or values")
+        if ends and ends[0] >= ends[1]:
+            raise ValueError(f"low must be below high, but they are {ends[0]:g} and {ends[1]:g}")
+        if self.log and ends[0] <= 0:
+            raise ValueError(f"on a log scale low must be above 0, but it is {ends[0]:g}")
+        return self
+
+
+class Tune(Section):
+    """Search for better settings of the model before it is fitted, on windows before the test windows."""
+
+    trials: Annotated[int, Field(ge=1)] = 50
+    """Number of settings to try; the model's own come first, so that the result is not worse on these windows."""
+    max_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Time for the search, in seconds; null sets no limit. With a limit, the number of trials is up to the machine."""
+    origins: Annotated[int, Field(ge=1)] = 3
+    """Cutoffs at which each trial is judged, the latest ones of train and validation; each is predicted by a model
+    of what was known at that time."""
+    space: Annotated[dict[str, Searched], Field(min_length=1)] | None = None
+    """Key of the model to what is tried of it (a part's key with a dot); by default what the kind names itself."""
+
+
+class Calibration(Section):
+    """How scores become probabilities, learned on the validation windows; the order of the scores stays."""
+
+    method: Literal["auto", "platt", "beta", "isotonic"] = "auto"
+    """`platt` fits a logistic curve over the score, `beta` one that may bend differently at its two ends, `isotonic`
+    whatever rises. `auto` takes `beta`, or another one that does clearly better on validation users that it was not
+    fitted on; with fewer than 50 rows of either label, `platt`."""
+
+
+class Targeting(Section):
+    """What the ways to decide share."""
+
+    control_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the targeted users to leave alone, drawn by the seed, so that the effect of targeting can be seen later
+    by comparing them with the others."""
+
+
+class F1Decision(Targeting):
+    """Target from the probability on that had the best F1 on the validation windows."""
+
+    kind: Literal["f1"] = "f1"
+    """The rule."""
+
+
+class CapacityDecision(Targeting):
+    """Target the highest scores, as many as can be handled."""
+
+    kind: Literal["capacity"]
+    """The rule."""
+    top: Annotated[int, Field(gt=0)]
+    """Number of rows to target: users, or pairs of a user and an item or a category."""
+
+
+class ProfitDecision(Targeting):
+    """Target where it pays: where probability x `success_rate` x `value` is at least `cost`."""
+
+    kind: Literal["profit"]
+    """The rule."""
+    value: Annotated[float, Field(gt=0)]
+    """What a positive row is worth if targeting succeeds, in the shop's currency: the margin of a churner who stays."""
+    cost: Annotated[float, Field(gt=0)]
+    """What it costs to target a row, positive or not."""
+    success_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the targeted positive rows with which targeting succeeds."""
+
+    @model_validator(mode="after")
+    def _can_pay(self) -> Self:
+        gain = self.value * self.success_rate
+        if self.cost >= gain:
+            raise ValueError(
+                f"targeting would never pay: it costs {self.cost:g}, and brings value x success_rate = {gain:g} at "
+                f"most; check the three"
+            )
+        return self
+
+
+class ProbabilityDecision(Targeting):
+    """Target from a probability on."""
+
+    kind: Literal["probability"]
+    """The rule."""
+    threshold: Annotated[float, Field(gt=0, lt=1)]
+    """Probability from which a row is targeted."""
+
+
+DecisionConfig = Annotated[
+    F1Decision | CapacityDecision | ProfitDecision | ProbabilityDecision, Field(discriminator="kind")
+]
+
 
 class Evaluate(Section):
     """How the test windows are judged."""
 
     bootstrap: Annotated[int, Field(ge=100)] = 1_000
     """Resamples of users behind each interval."""
-    threshold: Literal["f1"] | Annotated[float, Field(gt=0, lt=1)] = "f1"
-    """Probability from which a row counts as positive; `f1` takes the best one of the validation window."""
+    segments: list[str] | None = None
+    """Features, or attributes of users, by whose values the probabilities are checked: each category, and quarters of
+    a number. By default how long ago and on how many days the user had events."""
     k: Annotated[list[Annotated[int, Field(gt=0)]], Field(min_length=1)] = [5, 10, 20]
     """Lengths of the list at which a ranking is judged."""
+    permutation_rows: Annotated[int, Field(ge=0)] = 10_000
+    """About so many test rows, of users drawn at random, tell what each family of features is worth when it is
+    shuffled; 0 leaves this out. For purchase and churn."""
     require_improvement: bool = False
     """Exit with code 5 when the model is not clearly better than the baseline."""
     truth: str | None = None
     """Folder `truth` of a log that `ecbehave simulate` wrote, relative to the YAML file's folder or absolute: what
     part of the reachable AUROC does the model reach? For purchase, and churn of purchases."""
+
+    @property
+    def deciding_k(self) -> int:
+        """Length of the list at which rankings are compared."""
+        return 10 if 10 in self.k else self.k[0]
 
 
 class Predict(Section):
@@ -464,9 +602,9 @@ class Predict(Section):
     refit: bool = True
     """Fit once more, with the same settings, on the validation and test windows too, before scoring."""
     reasons: Annotated[int, Field(ge=0, le=3)] = 3
-    """Reasons per row, for kinds that can give them."""
+    """Reasons per targeted row, for kinds that can give them."""
     explain_rows: Annotated[int, Field(ge=0)] = 100_000
-    """Reasons are computed for this many rows, the highest scores first."""
+    """Reasons are computed for the targeted rows among this many with the highest scores."""
 
 
 class Config(Section):
@@ -486,6 +624,10 @@ class Config(Section):
     """The model, chosen by `kind`."""
     baseline: SerializeAsAny[ModelConfig]
     """The rule to beat; by default `rfm` for purchase and churn, `popularity` for preference."""
+    tune: Tune | None = None
+    calibration: Calibration = Calibration()
+    decision: DecisionConfig = F1Decision()
+    """Who is targeted, chosen by `kind`; by default by `f1`."""
     evaluate: Evaluate = Evaluate()
     predict: Predict = Predict()
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -512,6 +654,20 @@ class Config(Section):
             raise ValueError(
                 f"evaluate.truth knows who purchases; with task.event: {self.task.event}, take it out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_probabilities_to_use(self) -> Self:
+        if not isinstance(self.task, PreferenceTask):
+            return self
+        used = {
+            "calibration": self.calibration != Calibration(),
+            "decision": self.decision != F1Decision(),
+            "evaluate.segments": self.evaluate.segments is not None,
+        }
+        wrong = [key for key, is_used in used.items() if is_used]
+        if wrong:
+            raise ValueError(f"{wrong[0]} is for the tasks purchase and churn; take it out for preference")
         return self
 
     @model_validator(mode="before")

@@ -6,12 +6,20 @@ from ecbehave.errors import ConfigError
 MOST_ROWS = 500_000
 #: Rows at least: with fewer, the parts become too many to be worth it.
 FEWEST_ROWS = 50_000
+#: And at least so many, however much work each of them is.
+_FEWEST_OF_ALL = 5_000
 #: Resident size of the process with all libraries loaded.
 _BASE_BYTES = 300_000_000
 
 
 def rows_at_once(
-    stage: str, memory_bytes: int, threads: int, bytes_per_row: int, n_rows: int, held_bytes: int = 0
+    stage: str,
+    memory_bytes: int,
+    threads: int,
+    bytes_per_row: int,
+    n_rows: int,
+    held_bytes: int = 0,
+    work: int = 1,
 ) -> int:
     """Return how many rows each thread may work on.
 
@@ -22,12 +30,14 @@ def rows_at_once(
         bytes_per_row: measured resident bytes of a row while it is worked on.
         n_rows: rows that there are.
         held_bytes: what is in memory all the time.
+        work: a row is so many times as much work as usual, so that fewer at once are worth it.
 
     Raises:
         ConfigError: the memory is too little; the message names what is enough.
     """
     per_row = bytes_per_row * (threads + 1)
-    needed = _BASE_BYTES + held_bytes + min(FEWEST_ROWS, n_rows) * per_row
+    fewest = min(max(FEWEST_ROWS // work, _FEWEST_OF_ALL), FEWEST_ROWS)
+    needed = _BASE_BYTES + held_bytes + min(fewest, n_rows) * per_row
     if memory_bytes < needed:
         fewer = " or fewer threads with --threads" if threads > 1 else ""
         raise ConfigError(

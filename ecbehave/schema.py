@@ -96,7 +96,8 @@ PAIRS: dict[str, pl.DataType] = {
 }
 MATRIX_LABELS: dict[str, pl.DataType] = {"user_id": pl.String(), "item_id": pl.String()}
 
-#: Score files.
+#: Score files. `is_targeted`: the decision is to act on the row. `is_control`: it would be, but the user is left alone,
+#: so that the effect of acting can be measured; `is_targeted` is false then.
 BINARY_SCORES: dict[str, pl.DataType] = {
     "user_id": pl.String(),
     "as_of": pl.Date(),
@@ -104,6 +105,8 @@ BINARY_SCORES: dict[str, pl.DataType] = {
     "score": pl.Float64(),
     "probability": pl.Float64(),
     "decile": pl.UInt8(),
+    "is_targeted": pl.Boolean(),
+    "is_control": pl.Boolean(),
     "is_cold": pl.Boolean(),
     "reason_1": pl.String(),
     "reason_2": pl.String(),

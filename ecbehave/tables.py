@@ -103,7 +103,7 @@ class TableWriters:
     """A group of writers, opened on first use and closed together."""
 
     def __init__(self, folder: Path, row_group: int | None = None) -> None:
-        self._folder = folder
+        self.folder = folder
         self._row_group = row_group
         self._writers: dict[str, TableWriter] = {}
         self._stack = ExitStack()
@@ -111,9 +111,14 @@ class TableWriters:
     def open(self, name: str, schema: Mapping[str, Any]) -> TableWriter:
         """Return the writer of the file `name` in the folder."""
         if name not in self._writers:
-            writer = TableWriter(self._folder / name, schema, self._row_group)
+            writer = TableWriter(self.folder / name, schema, self._row_group)
             self._writers[name] = self._stack.enter_context(writer)
         return self._writers[name]
+
+    def finish(self) -> None:
+        """Close the files there are, so that they can be read; others may be opened."""
+        self._stack.close()
+        self._writers.clear()
 
     def __enter__(self) -> Self:
         return self

@@ -131,21 +131,76 @@ def make_splits(
     Raises:
         DataError: the log is too short; the message names the number of train cutoffs that would fit.
     """
-
-    def backwards(last_end: datetime, n: int) -> tuple[Window, ...]:
-        last = shift(last_end, -horizon, timezone)
-        cutoffs = [shift(last, -i * split.step, timezone) for i in reversed(range(n))]
-        # A time of day that does not exist when clocks change is moved on, perhaps past the limit.
-        return tuple(Window(c, min(shift(c, horizon, timezone), last_end)) for c in cutoffs)
-
-    test = backwards(end, split.test)
-    validation = backwards(test[0].cutoff, split.validation)
-    train = backwards(validation[0].cutoff, split.train)
+    test = _backwards(end, split.test, split, horizon, timezone)
+    splits = _before(test, split, horizon, timezone)
     earliest = start + lead
-    if train[0].cutoff >= earliest:
-        return Splits(train, validation, test)
-    fitting = sum(w.cutoff >= earliest for w in train)
+    if splits.train[0].cutoff >= earliest:
+        return splits
+    fitting = sum(w.cutoff >= earliest for w in splits.train)
     raise DataError(_too_short(start, end, split, horizon, lead, fitting, timezone))
+
+
+def make_origins(
+    start: datetime, end: datetime, split: Split, horizon: timedelta, lead: timedelta, timezone: str
+) -> tuple[Splits, ...]:
+    """Lay the cutoffs of each fit that is judged, ascending: one, or with `split.rolling` one per test cutoff.
+
+    Rolling, each test cutoff has the validation and train cutoffs that it would have had if the log had ended
+    with its label window. A cutoff may so serve several fits; it has the same label window in all of them.
+
+    Raises:
+        DataError: the log is too short; see `make_splits`, which takes the same.
+    """
+    splits = make_splits(start, end, split, horizon, lead, timezone)
+    if not split.rolling:
+        return (splits,)
+    origins = [_before((w,), split, horizon, timezone) for w in splits.test]
+    ends: dict[datetime, datetime] = {}
+    for window in (w for o in origins for windows in o.named().values() for w in windows):
+        # They differ only where clocks change within a window that is shorter than a day.
+        ends[window.cutoff] = min(window.end, ends.get(window.cutoff, window.end))
+    return tuple(
+        Splits(*(tuple(Window(w.cutoff, ends[w.cutoff]) for w in part) for part in o.named().values()))
+        for o in origins
+    )
+
+
+def _before(test: tuple[Window, ...], split: Split, horizon: timedelta, timezone: str) -> Splits:
+    """Lay validation and train cutoffs before test cutoffs."""
+    validation = _backwards(test[0].cutoff, split.validation, split, horizon, timezone)
+    train = _backwards(validation[0].cutoff, split.train, split, horizon, timezone)
+    return Splits(train, validation, test)
+
+
+def _backwards(
+    last_end: datetime, n: int, split: Split, horizon: timedelta, timezone: str
+) -> tuple[Window, ...]:
+    last = shift(last_end, -horizon, timezone)
+    cutoffs = [shift(last, -i * split.step, timezone) for i in reversed(range(n))]
+    # A time of day that does not exist when clocks change is moved on, perhaps past the limit.
+    return tuple(Window(c, min(shift(c, horizon, timezone), last_end)) for c in cutoffs)
+
+
+def chain(windows: Sequence[Window], n_validation: int) -> tuple[Splits, ...]:
+    """Return the windows that can be predicted from earlier ones, each with what was known at its cutoff.
+
+    Args:
+        windows: ascending.
+        n_validation: of the windows whose labels are known at an origin, the latest ones that validate; the others
+            that ended before those train.
+
+    Returns:
+        For each origin, the latest first: train, validation, and the origin's own window as the test window.
+    """
+    chained = (_known_before(origin, windows, n_validation) for origin in reversed(windows))
+    return tuple(splits for splits in chained if splits.train)
+
+
+def _known_before(origin: Window, windows: Sequence[Window], n_validation: int) -> Splits:
+    known = tuple(w for w in windows if w.end <= origin.cutoff)
+    validation = known[-n_validation:]
+    train = tuple(w for w in known if validation and w.end <= validation[0].cutoff)
+    return Splits(train, validation, (origin,))
 
 
 def _too_short(

@@ -1,7 +1,7 @@
 """Small model inputs with a planted answer, built by hand."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,14 @@ from ecbehave.models.protocol import Model, Options
 from ecbehave.schema import MATRIX_USERS, TABLE_KEYS
 
 CUTOFF = datetime(2024, 3, 1, tzinfo=UTC)
-ONCE = Options(seed=0, threads=1)
+ONCE = Options(seed=0, threads=1, ends={CUTOFF: CUTOFF + timedelta(days=28)})
 RFM = ("recency_days_purchase_all", "days_purchase_all", "amount_purchase_all")
+TENURE = "tenure_days_purchase_all"
 
 #: Settings that let a kind learn from a few hundred rows; every other kind takes its defaults.
 SETTINGS: dict[str, dict[str, Any]] = {
+    "random_forest": {"trees": 40, "min_rows_per_leaf": 5},
+    "adaboost": {"max_trees": 40, "patience": 10, "min_rows_per_leaf": 5},
     "boosting": {"max_trees": 60, "patience": 10, "min_rows_per_leaf": 5, "learning_rate": 0.1},
 }
 
@@ -55,8 +58,30 @@ def customers(n_rows: int = 300, seed: int = 0) -> TableInput:
         RFM[2]: np.where(is_loyal, rng.uniform(200, 500, n_rows), rng.uniform(5, 60, n_rows)),
         "count_view_7d": rng.integers(0, 9, n_rows),
     }
+    # A week from each day with a purchase to the next.
+    features[TENURE] = features[RFM[0]] + 7 * (features[RFM[1]] - 1)
     label = rng.random(n_rows) < np.where(is_loyal, 0.9, 0.1)
     return table({name: values.tolist() for name, values in features.items()}, label.astype(int).tolist())
+
+
+def candidates(n_users: int = 60, seed: int = 0) -> TableInput:
+    """Five candidates for each user, those of `visitors`; everybody takes `i03`, bought time and again and lately."""
+    rng = np.random.default_rng(seed)
+    items = np.tile(["i01", "i03", "i05", "i07", "i09"], n_users)
+    is_best, n_rows = items == "i03", items.size
+    features = {
+        f"item_{RFM[0]}": np.where(is_best, rng.uniform(0, 5, n_rows), rng.uniform(30, 90, n_rows)),
+        f"item_{RFM[1]}": np.where(is_best, rng.integers(6, 12, n_rows), rng.integers(0, 3, n_rows)),
+        f"item_{RFM[2]}": np.where(is_best, rng.uniform(50, 90, n_rows), rng.uniform(0, 20, n_rows)),
+    }
+    made = table({name: values.tolist() for name, values in features.items()}, is_best.astype(int).tolist())
+    user = np.repeat(np.arange(n_users), 5)
+    frame = made.frame.with_columns(
+        pl.Series("user_hash", user, TABLE_KEYS["user_hash"]),
+        pl.Series("user_id", [f"u{n:04d}" for n in user]),
+        pl.Series("item_id", items),
+    )
+    return TableInput(frame.select(*TABLE_KEYS, "item_id", "label", *features), made.features)
 
 
 #: One row of pairs: user, item, event type, number of events, days since the last one.

@@ -342,17 +342,19 @@ def test_no_config(shop: Shop) -> None:
     ("settings", "message"),
     [
         (
-            PREFERENCE | {"model": {"kind": "boosting"}},
-            "model.kind: boosting does not serve the task preference; these do: popularity, personal_frequency, "
-            "item_knn",
+            PREFERENCE | {"model": {"kind": "rfm"}},
+            "model.kind: rfm does not serve the task preference; these do: popularity, personal_frequency, "
+            "logistic, random_forest, adaboost, boosting, item_knn, bagging, voting, stacking",
         ),
         (
             {"model": {"kind": "item_knn"}},
-            "model.kind: item_knn does not serve the task churn; these do: base_rate, rfm, boosting",
+            "model.kind: item_knn does not serve the task churn; these do: base_rate, rfm, bgnbd, "
+            "logistic, random_forest, adaboost, boosting, bagging, voting, stacking",
         ),
         (
             {"baseline": {"kind": "popularity"}},
-            "baseline.kind: popularity does not serve the task churn; these do: base_rate, rfm, boosting",
+            "baseline.kind: popularity does not serve the task churn; these do: base_rate, rfm, bgnbd, "
+            "logistic, random_forest, adaboost, boosting, bagging, voting, stacking",
         ),
     ],
 )

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 
-from ecbehave.config import Config, Duration, ModelConfig, format_duration
+from ecbehave.config import Config, Duration, ModelConfig, ProbabilityDecision, format_duration
 from ecbehave.config_file import Loaded, load
 from ecbehave.config_reference import json_schema, reference
 from ecbehave.config_yaml import to_yaml
@@ -108,7 +108,7 @@ def test_values_are_what_yaml_1_2_makes_of_them(tmp_path: Path) -> None:
         "event_type: purchase", 'event_type: {column: "010", map: {1: view, no: cart, 2024-01-01: buy}}'
     )
     text += "clean: {earliest: 2020-02-03, max_price: 1.5e3}\npredict: {as_of: '2024-05-06', refit: False}\n"
-    text += "seed: 12\nevaluate: {threshold: .5}\n"
+    text += "seed: 12\ndecision: {kind: probability, threshold: .5}\n"
     config = read(write(tmp_path, text)).config
     event_type = config.dataset.sources[0].event_type
     assert not isinstance(event_type, str)
@@ -118,7 +118,8 @@ def test_values_are_what_yaml_1_2_makes_of_them(tmp_path: Path) -> None:
     assert config.clean.earliest == date(2020, 2, 3)
     assert config.clean.max_price == 1500
     assert config.predict.as_of == date(2024, 5, 6)
-    assert (config.predict.refit, config.seed, config.evaluate.threshold) == (False, 12, 0.5)
+    assert (config.predict.refit, config.seed) == (False, 12)
+    assert config.decision == ProbabilityDecision(kind="probability", threshold=0.5)
 
 
 def test_a_date_stays_the_text_that_was_written_where_text_is_expected(tmp_path: Path) -> None:
@@ -175,10 +176,13 @@ def test_null_takes_back_what_the_base_says_and_a_byte_order_mark_is_no_harm(tmp
         (
             "zzz: 1",
             "zzz: unknown key; use one of name, workspace, dataset, clean, task, split, features, model, "
-            "baseline, evaluate, predict, seed, extends",
+            "baseline, tune, calibration, decision, evaluate, predict, seed, extends",
         ),
         ("split: {stepp: 7d}", "split.stepp: unknown key; did you mean 'step'?"),
-        ("split: {extends: a}", "split.extends: unknown key; use one of step, train, validation, test"),
+        (
+            "split: {extends: a}",
+            "split.extends: unknown key; use one of step, train, validation, test, rolling",
+        ),
         ("split:", "split: must be a mapping, not empty (null)"),
         ("split: [1]", "split: must be a mapping, not a list"),
         (
@@ -195,7 +199,33 @@ def test_null_takes_back_what_the_base_says_and_a_byte_order_mark_is_no_harm(tmp
         ),
         ("features: {windows: [14d, 7d]}", "features.windows: windows must ascend, each once"),
         ("evaluate: {k: [5, x]}", "evaluate.k.1: must be a whole number > 0, not 'x'"),
-        ("evaluate: {threshold: 2}", "evaluate.threshold: must be f1 or a number > 0 and < 1, not 2"),
+        (
+            "evaluate: {threshold: 0.5}",
+            "evaluate.threshold: unknown key; use one of bootstrap, segments, k, permutation_rows, "
+            "require_improvement, truth",
+        ),
+        (
+            "decision: {kind: probability, threshold: 2}",
+            "decision.threshold: must be a number > 0 and < 1, not 2",
+        ),
+        (
+            "decision: {kind: profits}",
+            "decision.kind: unknown kind 'profits'; did you mean 'profit'?",
+        ),
+        ("decision: {top: 5}", "decision.kind: missing; use one of f1, capacity, profit, probability"),
+        (
+            "decision: {kind: capacity, top: 5, control_share: 1.0}",
+            "decision.control_share: must be a number >= 0 and < 1, not 1.0",
+        ),
+        (
+            "decision: {kind: profit, value: 10, cost: 3, success_rate: 0.2}",
+            "decision: targeting would never pay: it costs 3, and brings value x success_rate = 2 at most; check the "
+            "three",
+        ),
+        (
+            "calibration: {method: isotone}",
+            "calibration.method: must be one of auto, platt, beta, isotonic, not 'isotone'; did you mean 'isotonic'?",
+        ),
         (
             "predict: {as_of: latst}",
             "predict.as_of: must be latest or a date (YYYY-MM-DD), not 'latst'; did you mean 'latest'?",
@@ -777,12 +807,20 @@ def test_the_reference_has_each_section_and_kind_once() -> None:
         "`task`, kind `purchase`",
         "`task.candidates`",
         "`task`, kind `preference`",
+        "`task.candidates`",
         "`split`",
         "`features`",
         "`features.select`",
         "`model` and `baseline`, kind `trees`",
         "`model` and `baseline`, kind `rfm`",
         "`model` and `baseline`, kind `popularity`",
+        "`tune`",
+        "`tune.space.KEY`",
+        "`calibration`",
+        "`decision`, kind `f1`",
+        "`decision`, kind `capacity`",
+        "`decision`, kind `profit`",
+        "`decision`, kind `probability`",
         "`evaluate`",
         "`predict`",
     ]

@@ -18,14 +18,15 @@ LAYERS = (
      "config_words", "config_reference", "memory", "parallel"},
     {"errors", "__init__"},
 )  # fmt: skip
-#: Parts of one line that know nothing of each other; a model may know the form of its input.
+#: Parts of one line that know nothing of each other; a model may know the form of its input, and make it ready.
 APART = {"tasks", "inputs", "models", "sources", "report", "progress", "simulate"}
-ALLOWED = {("models", "ecbehave.inputs.types")}
+ALLOWED = {("models", "ecbehave.inputs.types"), ("models", "ecbehave.inputs.transform")}
 #: Library to where it may be imported; `True`: only inside functions, when it is needed.
 PLACES = {
     "torch": (("models/deep/",), False),
     "lightgbm": (("models/", "metrics/"), True),
     "sklearn": (("models/", "metrics/"), True),
+    "optuna": (("models/",), True),
     "typer": (("cli.py", "progress.py"), False),
     "rich": (("cli.py", "progress.py"), True),
     "pandas": ((), False),

@@ -5,7 +5,7 @@ plants leaks, and sees that these very comparisons find each of them.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,12 +21,15 @@ from stage_runs import Runs
 from ecbehave.inputs import timeline
 from ecbehave.inputs.histories import Timelines
 from ecbehave.inputs.market import MarketSums
+from ecbehave.inputs.matrix import read_matrix
 from ecbehave.inputs.pair_market import PairMarketSums
 from ecbehave.inputs.pairs import Asking, PairTable
-from ecbehave.models import KINDS, model_class
+from ecbehave.models import COMPOSITE, KINDS, model_class
 from ecbehave.schema import EVENT_ORDER
 from ecbehave.stages import clean, features, input_writer, weeks
 from ecbehave.stages.bots import Past
+from ecbehave.stages.candidates import CandidateLists
+from ecbehave.stages.input_writer import InputWriter, Request
 
 TEST_CUTOFF, VALIDATION_CUTOFF = "2024-04-16 00:00:00", "2024-04-02 00:00:00"
 #: A day whose cutoff is the test cutoff: the judged model may answer, since it knows nothing from then on.
@@ -42,14 +45,31 @@ TASKS: dict[str, dict[str, Any]] = {
         "active_within": "21d",
         "horizon": "14d",
     },
-    "preference": {"kind": "preference", "active_within": "28d", "horizon": "14d"},
+    "preference": {
+        "kind": "preference",
+        "candidates": {"recent": "28d", "similar": 3, "popular": 2},
+        "active_within": "28d",
+        "horizon": "14d",
+    },
 }
 OUTPUTS = {"churn": "binary", "purchase": "binary", "purchase_category": "binary", "preference": "ranking"}
-CASES = [(t, k) for t, output in OUTPUTS.items() for k in KINDS if output in model_class(k).inputs]
+CASES = [
+    (t, k)
+    for t, output in OUTPUTS.items()
+    for k in KINDS
+    if output in model_class(k).inputs or (k in COMPOSITE and t in ("churn", "preference"))
+]
 #: Settings that let a kind learn from a small log; other kinds take their defaults.
 SMALL: dict[str, dict[str, Any]] = {
+    "random_forest": {"trees": 40, "min_rows_per_leaf": 5},
+    "adaboost": {"max_trees": 40, "min_rows_per_leaf": 5},
     "boosting": {"max_trees": 40, "min_rows_per_leaf": 5},
     "item_knn": {"min_users": 2},
+    "bagging": {"base": {"kind": "boosting", "max_trees": 20, "min_rows_per_leaf": 5}, "n_models": 2},
+}
+SMALL |= {
+    kind: {"members": [{"kind": k} | SMALL[k] for k in ("boosting", "adaboost")]}
+    for kind in ("voting", "stacking")
 }
 INPUTS, MODELS = ("ingest", "clean", "features"), ("ingest", "clean", "features", "train")
 
@@ -273,7 +293,8 @@ def test_the_rules_that_look_at_other_rows_had_something_to_do(shops: Shops) -> 
 
 @pytest.mark.parametrize("change", [scrambled, ended])
 @pytest.mark.parametrize(
-    ("task", "kind"), [("churn", "rfm"), ("purchase", "rfm"), ("preference", "item_knn")]
+    ("task", "kind"),
+    [("churn", "rfm"), ("purchase", "rfm"), ("preference", "item_knn"), ("preference", "boosting")],
 )
 def test_what_happens_from_the_validation_cutoff_on_changes_no_train_input(
     tmp_path: Path, shops: Shops, task: str, kind: str, change: Callable[[pl.DataFrame, str], pl.DataFrame]
@@ -434,6 +455,13 @@ def _candidates_of_next_week(table: PairTable, pairs: Any, asking: Asking, marke
     return _CANDIDATES(table, pairs, asking._replace(cutoff=asking.cutoff + timedelta(days=7)), market)
 
 
+def _chosen_at_the_end(writer: InputWriter, requests: Sequence[Request], lists: CandidateLists) -> None:
+    """Choose the candidates of every cutoff from all that the log has."""
+    newest = writer._writers.folder / "matrix" / features.NEWEST
+    for request in requests:
+        lists.make(request.folder, read_matrix(newest, request.cutoff, has_labels=False))
+
+
 def _a_week_later(cutoff: datetime, since: datetime | None = None) -> pl.Expr:
     before = pl.col("ts") < cutoff + timedelta(days=7)
     return before if since is None else before & (pl.col("ts") >= since)
@@ -469,6 +497,7 @@ LEAKS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
     "items are popular that will be": (MarketSums, "partial", _sales_of_next_week),
     "pairs: what sells next week": (PairMarketSums, "partial", _pairs_sold_next_week),
     "pairs: candidates of next week": (PairTable, "_candidates", _candidates_of_next_week),
+    "a ranking: candidates by all that the log has": (InputWriter, "_choose", _chosen_at_the_end),
     "event types of the whole log": (features, "event_types_before", _all_types),
     "outlier limits of all months": (clean, "monthly_limits", _limits_of_all_months),
     "a bot was always a bot": (weeks, "bot_like", _bot_for_ever),
@@ -476,8 +505,8 @@ LEAKS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
 }
 
 
-#: Those that are planted in what only pairs of users and categories are made of.
-OF_PAIRS = ("pairs: what sells next week", "pairs: candidates of next week")
+#: Task and kind that read what a leak is planted in, by the beginning of its name; otherwise churn and rfm.
+READ_BY = {"pairs": ("purchase_category", "rfm"), "a ranking": ("preference", "boosting")}
 
 
 @pytest.fixture
@@ -491,8 +520,8 @@ def test_a_planted_leak_into_the_inputs_is_found(
     two_futures: tuple[Leaky, Leaky], monkeypatch: pytest.MonkeyPatch, leak: str
 ) -> None:
     monkeypatch.setattr(*LEAKS[leak])
-    task = "purchase_category" if leak in OF_PAIRS else "churn"
-    real, other = (shop.do(task, "rfm", *INPUTS) for shop in two_futures)
+    read_by = READ_BY.get(leak.partition(":")[0], ("churn", "rfm"))
+    real, other = (shop.do(*read_by, *INPUTS) for shop in two_futures)
     assert differing(inputs_before(real, "test"), inputs_before(other, "test")) != []
 
 
@@ -502,8 +531,8 @@ def test_a_planted_leak_into_the_model_is_found(
     """Calibrated on the test window: the inputs are the same, the model is not."""
     read = features.read_inputs
 
-    def leaky(inputs: Any, kind: Any, split: str, timezone: str) -> list[Any]:
-        return read(inputs, kind, "test" if split == "validation" else split, timezone)
+    def leaky(inputs: Any, kind: Any, split: str, timezone: str, origin: int) -> list[Any]:
+        return read(inputs, kind, "test" if split == "validation" else split, timezone, origin)
 
     monkeypatch.setattr(features, "read_inputs", leaky)
     real, other = (shop.do("churn", "rfm", *MODELS) for shop in two_futures)

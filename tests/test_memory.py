@@ -40,6 +40,16 @@ def test_a_small_log_takes_no_more_than_its_own_rows() -> None:
         rows_at_once("clean", 302 * MB, 2, 1_000, 1_000)
 
 
+def test_fewer_rows_are_worth_it_where_each_is_much_work() -> None:
+    assert rows_at_once("features", LEAST - 1, 2, 1_000, MANY, work=2) == 49_999
+    least = 300 * MB + 25_000 * 1_000 * 3
+    assert rows_at_once("features", least, 2, 1_000, MANY, work=2) == 25_000
+    with pytest.raises(ConfigError, match="it takes 375MB"):
+        rows_at_once("features", least - 1, 2, 1_000, MANY, work=2)
+    with pytest.raises(ConfigError, match="it takes 315MB"):
+        rows_at_once("features", 300 * MB, 2, 1_000, MANY, work=1_000_000)
+
+
 def test_with_one_thread_there_are_no_fewer() -> None:
     with pytest.raises(ConfigError) as error:
         rows_at_once("features", GB, 1, 1_000, MANY, held_bytes=3 * GB)

@@ -194,7 +194,7 @@ def test_a_planted_file_of_another_kind_is_refused(
     model = target("binary")
     is_zip = file.endswith((".skops", ".zip"))
     model.plant(file, model.skops() if is_zip else model.pickled(), is_listed=is_listed)
-    expected = model.refused(file, "a model holds .json, .npz, .txt files only")
+    expected = model.refused(file, "a model holds .json, .npz, .txt, .yaml files only")
     for command in ("evaluate", "predict"):
         assert model.refusal(command) == expected
 
@@ -265,7 +265,7 @@ def test_a_link_in_a_model_is_refused(
         file = "refit/more.txt"
         (tmp_path / "elsewhere").mkdir() if is_folder else (tmp_path / "elsewhere").touch()
     (model.model / file).symlink_to(tmp_path / "elsewhere")
-    expected = model.refused(file, "a model holds .json, .npz, .txt files only")
+    expected = model.refused(file, "a model holds .json, .npz, .txt, .yaml files only")
     for command in ("evaluate", "predict"):
         assert model.refusal(command) == expected
 

@@ -68,11 +68,21 @@ def test_the_two_commands_are_targets_of_the_makefile() -> None:
 
 
 def test_the_yaml_for_an_own_shop_loads_and_is_short(tmp_path: Path) -> None:
-    (text,) = blocks("yaml")
+    text, *_ = blocks("yaml")
     path = tmp_path / "shop.yaml"
     path.write_text(text, encoding="utf-8")
     assert load(path, config_class()).config.name == "shop"
     assert len(text.splitlines()) < 30
+
+
+def test_the_pieces_of_yaml_fit_into_it(tmp_path: Path) -> None:
+    whole, *pieces = blocks("yaml")
+    (tmp_path / "shop.yaml").write_text(whole, encoding="utf-8")
+    assert len(pieces) >= 2
+    for piece in pieces:
+        path = tmp_path / "piece.yaml"
+        path.write_text(f"extends: shop.yaml\n{piece}", encoding="utf-8")
+        load(path, config_class())
 
 
 def test_the_config_reference_is_generated() -> None:

@@ -139,6 +139,16 @@ def test_a_group_of_writers_appends_by_name(tmp_path: Path) -> None:
         assert group_sizes(tmp_path / f"{name}.parquet") == [10, 2]
 
 
+def test_what_is_finished_can_be_read_while_others_are_written(tmp_path: Path) -> None:
+    rows = pl.DataFrame({"n": [1, 2]})
+    with TableWriters(tmp_path) as writers:
+        writers.open("a.parquet", rows.schema).write(rows)
+        writers.finish()
+        assert pl.read_parquet(writers.folder / "a.parquet").equals(rows)
+        writers.open("b.parquet", rows.schema).write(rows)
+    assert pl.read_parquet(tmp_path / "b.parquet").equals(rows)
+
+
 def test_a_frame_is_written_with_its_own_schema(tmp_path: Path) -> None:
     write_table(tmp_path / "t.parquet", rows(3))
     assert_frame_equal(pl.read_parquet(tmp_path / "t.parquet"), rows(3))

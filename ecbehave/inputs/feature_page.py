@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from ecbehave.config import Candidates
+from ecbehave.config import Candidates, RankedCandidates
 from ecbehave.inputs.catalogue import ALWAYS, GROUPS, Group
-from ecbehave.inputs.facts import LogFacts
+from ecbehave.inputs.facts import ANY, LogFacts
 from ecbehave.inputs.feature_names import ALL, FeatureName
 from ecbehave.inputs.pairs import PairTable
+from ecbehave.inputs.suggestions import Sources
 from ecbehave.inputs.table import Catalogue
 from ecbehave.schema import EVENT_COLUMNS, EVENT_TYPES
 
@@ -33,10 +34,17 @@ the longest of `features.windows` only. Beside them stand features of the user: 
 categories, repeats, orders and prices paid, named as above. `features.groups` says nothing of this table.
 """
 
+_CANDIDATE_HEAD = """\
+## Candidates, for `task.kind: preference`
+
+What the sources of candidates say of a user and an item, besides the features of pairs; for models that learn from a
+table. `purchase` stands for `task.event`; `any` is left out where the log has no other event.
+"""
+
 
 def feature_page() -> str:
     """Return the page in Markdown."""
-    return "\n".join([_HEAD, *(_section(group) for group in GROUPS), _pairs()])
+    return "\n".join([_HEAD, *(_section(group) for group in GROUPS), _pairs(), _candidates()])
 
 
 def _section(group: Group) -> str:
@@ -51,6 +59,12 @@ def _pairs() -> str:
     table = PairTable(_FULL, "item_id", Candidates(), (_WINDOW,), timedelta(), "UTC")
     names = [name for name in table.schema() if name.startswith("item_")]
     return "\n".join([_PAIR_HEAD, *_rows(names, set(_FULL.event_types)), ""])
+
+
+def _candidates() -> str:
+    """Return what sources tell of candidates."""
+    names = Sources(RankedCandidates(), ("purchase", ANY), (_WINDOW,), "UTC").features
+    return "\n".join([_CANDIDATE_HEAD, *_rows(names, set(_FULL.event_types)), ""])
 
 
 def _rows(names: Sequence[str], every_event: set[str]) -> list[str]:

@@ -28,6 +28,7 @@ from ecbehave.inputs.histories import (
 from ecbehave.inputs.ordering import Integers, changes, grouped_order, paired
 from ecbehave.inputs.pair_market import PairMarket, PairMarketSums
 from ecbehave.inputs.scene import days_since, share, trend
+from ecbehave.inputs.suggestions import Sources
 from ecbehave.inputs.table import Catalogue
 from ecbehave.inputs.timeline import Timeline, lay_out
 from ecbehave.schema import EVENTS, TABLE_KEYS, TARGETS, USERS_KEY
@@ -66,6 +67,8 @@ class Asking(NamedTuple):
     true_pairs: pl.DataFrame | None
     """`user_id` and the target, each pair once; None where labels are not known."""
     cutoff: datetime
+    chosen: pl.DataFrame | None = None
+    """The pairs, and what their sources say of them, where they are chosen before; see `suggestions.Known.of`."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,18 @@ class PairTable:
     session_gap: timedelta
     timezone: str
     """The shop's calendar."""
+    sources: Sources | None = None
+    """Where the pairs come from that are chosen before; without it, the table chooses them by itself."""
 
     @property
     def rows_per_user(self) -> int:
         """What a user's pairs take of memory, in rows of the table of users."""
-        return math.ceil((_OWN_PAIRS + self.candidates.popular) / _PAIRS_PER_ROW)
+        n_others = self.candidates.popular
+        if self.sources is not None:
+            n_others = self.sources.candidates.similar + n_others * len(self.windows) * len(
+                self.sources.events
+            )
+        return math.ceil((_OWN_PAIRS + n_others) / _PAIRS_PER_ROW)
 
     @property
     def of_users(self) -> Catalogue:
@@ -105,7 +115,8 @@ class PairTable:
     def schema(self) -> dict[str, pl.DataType]:
         """Return the features in their stored order, with their types: those that come of an empty log."""
         nobody = pl.DataFrame(schema={"user_hash": pl.UInt64(), "user_id": pl.String()})
-        asking = Asking(nobody, None, datetime.fromisoformat("2000-01-01T00:00:00+00:00"))
+        chosen = None if self.sources is None else pl.DataFrame(schema=self.sources.schema())
+        asking = Asking(nobody, None, datetime.fromisoformat("2000-01-01T00:00:00+00:00"), chosen)
         market = self.market_sums([asking.cutoff]).market()
         (built,) = self.tables(pl.LazyFrame(schema=EVENTS), [asking], market)
         return {name: dtype for name, dtype in built.schema.items() if name not in (*TABLE_KEYS, *TARGETS)}
@@ -153,13 +164,16 @@ class PairTable:
             for name, values in view.features()
         ]
         return (
-            _with_labels(rows.drop("pair"), asking, self.target)
+            _with_labels(rows, asking, self.target)
             .with_columns(features)
+            .hstack(rows.drop("pair", "user_hash", "user_id", self.target))
             .hstack(users.select(view.names_of_users()))
         )
 
     def _candidates(self, pairs: Histories, asking: Asking, market: PairMarket) -> pl.DataFrame:
-        """Return keys of the pairs, and `pair`: the pair's place in the histories, null where there was nothing yet."""
+        """Return keys of the pairs, what sources say, and `pair`: the place in the histories; null is none."""
+        if asking.chosen is not None:
+            return _placed(asking.chosen, pairs, self.target)
         cutoff, recent = asking.cutoff, self.candidates.recent
         everything = np.arange(pairs.users.height)
         since = pairs.offsets[everything]
@@ -170,7 +184,11 @@ class PairTable:
         found = had.join(asking.population, on="user_id").select(keys)
         popular = asking.population.join(market.popular(cutoff, self.candidates.popular), how="cross")
         both = pl.concat([found, popular.select(keys)]).unique().sort(keys)
-        return both.join(pairs.users, on=["user_id", self.target], how="left", maintain_order="left")
+        return _placed(both, pairs, self.target)
+
+
+def _placed(rows: pl.DataFrame, pairs: Histories, target: str) -> pl.DataFrame:
+    return rows.join(pairs.users, on=["user_id", target], how="left", maintain_order="left")
 
 
 @dataclass(frozen=True)

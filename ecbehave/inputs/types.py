@@ -1,7 +1,7 @@
 """The containers that models read."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 
@@ -97,3 +97,16 @@ class MatrixInput:
         """Return pairs as a users x items matrix [U, I]; weights of equal pairs add up, in the order given."""
         shape = (self.users.height, self.items.height)
         return csr_array((weight, (pairs["user"].to_numpy(), pairs["item"].to_numpy())), shape=shape)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is known at one cutoff, in the forms that a model asks for."""
+
+    cutoff: datetime
+    table: TableInput | None = None
+    matrix: MatrixInput | None = None
+
+    def as_history(self) -> "Inputs":
+        """Return what needs no future to be known: the matrix, without its labels."""
+        return Inputs(self.cutoff, matrix=None if self.matrix is None else replace(self.matrix, labels=None))

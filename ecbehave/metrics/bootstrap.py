@@ -11,11 +11,10 @@ from typing import TypedDict
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from ecbehave.metrics.classification import N_BINS
 from ecbehave.metrics.keyed import KEYS, reject_duplicates, reject_nulls
-from ecbehave.metrics.tally import Floats, Groups
+from ecbehave.metrics.tally import Confusion, Floats, Groups, Tally
 
 #: Metrics of which a smaller value is better; of every other one, a larger.
 LOWER_IS_BETTER = frozenset({"log_loss", "brier", "calibration_error"})
@@ -35,11 +34,13 @@ BINARY_METRICS = (
 
 #: What `compare_binary` reads besides the keys.
 BINARY_COLUMNS = ("label", "score", "probability", "baseline_score", "baseline_probability")
+#: And what the model and its baseline would target, for `compare_fits`.
+TARGETED_COLUMNS = ("is_targeted", "baseline_is_targeted")
 
 _LEVELS = (0.025, 0.975)
 
 #: Weight per user [U] to the value of each metric [M], nan where undefined.
-_Measure = Callable[[Floats], Floats]
+Measure = Callable[[Floats], Floats]
 
 
 class Interval(TypedDict):
@@ -84,22 +85,43 @@ def compare_binary(
     Raises:
         ValueError: no rows, a key appears twice, or a value is missing or out of range.
     """
+    targeted = frame.with_columns(
+        is_targeted=(pl.col("probability") >= threshold).fill_null(value=False),
+        baseline_is_targeted=(pl.col("baseline_probability") >= baseline_threshold).fill_null(value=False),
+    )
+    return compare_fits([targeted], n_resamples, rng, keys)
+
+
+def compare_fits(
+    parts: Sequence[pl.DataFrame],
+    n_resamples: int,
+    rng: np.random.Generator,
+    keys: Sequence[str] = KEYS,
+) -> Comparison:
+    """Compare as `compare_binary` does, where each part is scored by a fit of its own.
+
+    Scores of different fits have no common scale, so each metric is that of the parts, averaged; every part counts
+    once, but for those in which it is undefined.
+
+    Args:
+        parts: rows as for `compare_binary`, by fit, with `is_targeted` and `baseline_is_targeted`: the rows that are
+            called positive. A draw of users changes who is there, and not who of them is targeted.
+        n_resamples: draws of users, each with their rows of all parts.
+        rng: source of the draws.
+        keys: as for `compare_binary`.
+
+    Raises:
+        ValueError: no rows, a key appears twice, or a value is missing or out of range.
+    """
+    frame = pl.concat(part.with_columns(part=pl.lit(n)) for n, part in enumerate(parts))
     _check(frame, "rows to judge", keys)
     reject_nulls(frame, [*keys, *BINARY_COLUMNS], "rows to judge")
+    reject_nulls(frame, TARGETED_COLUMNS, "rows to judge")
     ordered = frame.sort(keys)
-    label = ordered["label"].to_numpy()
-    user = ordered["user_id"].rle_id().to_numpy()
-    model = _binary_measure(
-        label, ordered["score"].to_numpy(), ordered["probability"].to_numpy(), threshold, user
-    )
-    baseline = _binary_measure(
-        label,
-        ordered["baseline_score"].to_numpy(),
-        ordered["baseline_probability"].to_numpy(),
-        baseline_threshold,
-        user,
-    )
-    return _compare(BINARY_METRICS, (model, baseline), int(user[-1]) + 1, n_resamples, rng)
+    ordered = ordered.with_columns(user=ordered["user_id"].rle_id())
+    fits = [ordered.filter(part=n) for n in range(len(parts))]
+    measures = [mean_of([_binary_measure(fit, prefix) for fit in fits]) for prefix in ("", "baseline_")]
+    return _compare(BINARY_METRICS, (measures[0], measures[1]), ordered["user"].n_unique(), n_resamples, rng)
 
 
 def compare_ranking(
@@ -131,12 +153,35 @@ def compare_ranking(
     model = model_per_user.sort(KEYS)
     baseline = baseline_per_user.sort(KEYS).select(model.columns)
     _check_same_rows(model, baseline)
-    counts = _per_user(model, pl.col(names).count())
+    counts = by_user(model, pl.col(names).count())
     measures = (
-        _mean_measure(_per_user(model, pl.col(names).sum()), counts),
-        _mean_measure(_per_user(baseline, pl.col(names).sum()), counts),
+        mean_measure(by_user(model, pl.col(names).sum()), counts),
+        mean_measure(by_user(baseline, pl.col(names).sum()), counts),
     )
     return _compare(names, measures, counts.shape[1], n_resamples, rng)
+
+
+def compare_sums(
+    frame: pl.DataFrame, names: Sequence[str], n_resamples: int, rng: np.random.Generator
+) -> Comparison:
+    """Compare sums over all rows of a model and its baseline.
+
+    Args:
+        frame: `user_id`, and of each name two columns: itself, and the baseline's with the prefix `baseline_`.
+        names: what is summed, e.g. `profit`.
+        n_resamples: draws of users, each with all of their rows.
+        rng: source of the draws.
+    """
+    ordered = frame.sort("user_id")
+    sides = [
+        by_user(ordered, pl.col(f"{prefix}{name}" for name in names).sum()) for prefix in ("", "baseline_")
+    ]
+    measures = (_sum_measure(sides[0]), _sum_measure(sides[1]))
+    return _compare(names, measures, sides[0].shape[1], n_resamples, rng)
+
+
+def _sum_measure(sums: Floats) -> Measure:
+    return lambda user_weight: np.einsum("mu,u->m", sums, user_weight)
 
 
 def _check(frame: pl.DataFrame, table: str, keys: Sequence[str] = KEYS) -> None:
@@ -160,40 +205,60 @@ def _check_same_rows(model: pl.DataFrame, baseline: pl.DataFrame) -> None:
         )
 
 
-def _binary_measure(
-    label: NDArray[np.int8], score: Floats, probability: Floats, threshold: float, user: NDArray[np.uint32]
-) -> _Measure:
-    by_score = Groups.of_scores(label, score)
-    by_probability = Groups.of_probabilities(label, probability)
+def _binary_measure(frame: pl.DataFrame, prefix: str) -> Measure:
+    label, user = frame["label"].to_numpy(), frame["user"].to_numpy()
+    is_targeted = frame[f"{prefix}is_targeted"].to_numpy()
+    by_score = Groups.of_scores(label, frame[f"{prefix}score"].to_numpy())
+    by_probability = Groups.of_probabilities(label, frame[f"{prefix}probability"].to_numpy())
 
     def measure(user_weight: Floats) -> Floats:
         weight = user_weight[user]
-        scores, probabilities = by_score.tally(weight), by_probability.tally(weight)
-        confusion = probabilities.confusion(threshold)
-        values = {
-            "auroc": scores.auroc(),
-            "auprc": scores.auprc(),
-            "log_loss": probabilities.log_loss(),
-            "brier": probabilities.brier(),
-            "calibration_error": probabilities.calibration_error(N_BINS),
-            "accuracy": confusion.accuracy,
-            "precision": confusion.precision,
-            "recall": confusion.recall,
-            "f1": confusion.f1,
-            "lift_10": scores.lift(0.1),
-        }
+        matrix = Confusion.of(label, is_targeted, weight)
+        values = binary_values(by_score.tally(weight), by_probability.tally(weight), matrix)
         return np.array([values[name] for name in BINARY_METRICS])
 
     return measure
 
 
-def _per_user(frame: pl.DataFrame, reduce: pl.Expr) -> Floats:
+def binary_values(scores: Tally, probabilities: Tally, confusion: Confusion) -> dict[str, float]:
+    """Return `BINARY_METRICS` of rows that are summed up by score, probability and target; nan where undefined."""
+    return {
+        "auroc": scores.auroc(),
+        "auprc": scores.auprc(),
+        "log_loss": probabilities.log_loss(),
+        "brier": probabilities.brier(),
+        "calibration_error": probabilities.calibration_error(N_BINS),
+        "accuracy": confusion.accuracy,
+        "precision": confusion.precision,
+        "recall": confusion.recall,
+        "f1": confusion.f1,
+        "lift_10": scores.lift(0.1),
+    }
+
+
+def mean_of(measures: Sequence[Measure]) -> Measure:
+    """Return the mean of several measures, metric by metric, over those for which it is defined."""
+
+    def measure(user_weight: Floats) -> Floats:
+        values = np.stack([one(user_weight) for one in measures])  # [parts, M]
+        is_known = ~np.isnan(values)
+        n = is_known.sum(axis=0)
+        total = np.where(is_known, values, 0.0).sum(axis=0)
+        mean: Floats = np.divide(total, n, out=np.full_like(total, np.nan), where=n > 0)
+        return mean
+
+    return measure
+
+
+def by_user(frame: pl.DataFrame, reduce: pl.Expr) -> Floats:
     """Reduce each metric over the cutoffs of a user: [M metrics, U users], users in order."""
-    by_user = frame.group_by("user_id", maintain_order=True).agg(reduce).drop("user_id")
-    return np.ascontiguousarray(by_user.cast(pl.Float64).to_numpy().T)
+    reduced = frame.group_by("user_id", maintain_order=True).agg(reduce).drop("user_id")
+    return np.ascontiguousarray(reduced.cast(pl.Float64).to_numpy().T)
 
 
-def _mean_measure(sums: Floats, counts: Floats) -> _Measure:
+def mean_measure(sums: Floats, counts: Floats) -> Measure:
+    """Return what takes the means of M metrics, from their sums and numbers of rows by user [M, U]."""
+
     def measure(user_weight: Floats) -> Floats:
         # einsum, not `@`: BLAS sums in an order that changes with the number of threads.
         total = np.einsum("mu,u->m", sums, user_weight)
@@ -206,17 +271,12 @@ def _mean_measure(sums: Floats, counts: Floats) -> _Measure:
 
 def _compare(
     names: Sequence[str],
-    measures: tuple[_Measure, _Measure],
+    measures: tuple[Measure, Measure],
     n_users: int,
     n_resamples: int,
     rng: np.random.Generator,
 ) -> Comparison:
-    values = np.stack([measure(np.ones(n_users)) for measure in measures])  # [2, M]
-    draws = np.empty((n_resamples, *values.shape))  # [B, 2, M]
-    for draw in draws:
-        drawn = rng.integers(n_users, size=n_users)
-        weight = np.bincount(drawn, minlength=n_users).astype(np.float64)
-        draw[:] = [measure(weight) for measure in measures]
+    values, draws = resampled(measures, n_users, n_resamples, rng)
     return {
         "model": _intervals(names, values[0], draws[:, 0]),
         "baseline": _intervals(names, values[1], draws[:, 1]),
@@ -224,11 +284,28 @@ def _compare(
     }
 
 
+def resampled(
+    measures: Sequence[Measure], n_users: int, n_resamples: int, rng: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """Judge several models on all users, and on the same draws of users.
+
+    Returns:
+        Values [models, M metrics], and those of each draw [n_resamples, models, M].
+    """
+    values = np.stack([measure(np.ones(n_users)) for measure in measures])
+    draws = np.empty((n_resamples, *values.shape))
+    for draw in draws:
+        drawn = rng.integers(n_users, size=n_users)
+        weight = np.bincount(drawn, minlength=n_users).astype(np.float64)
+        draw[:] = [measure(weight) for measure in measures]
+    return values, draws
+
+
 def _intervals(names: Sequence[str], values: Floats, draws: Floats) -> dict[str, Interval]:
-    return {name: _interval(values[i], draws[:, i]) for i, name in enumerate(names)}
+    return {name: interval(values[i], draws[:, i]) for i, name in enumerate(names)}
 
 
-def _interval(value: float, draws: Floats) -> Interval:
+def interval(value: float, draws: Floats) -> Interval:
     """Return the percentile interval of the defined draws; where none is defined, neither is the interval."""
     defined = draws[~np.isnan(draws)]
     if not defined.size:

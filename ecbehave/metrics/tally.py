@@ -25,6 +25,19 @@ class Confusion:
     fn: float
     tn: float
 
+    @classmethod
+    def of(cls, label: ArrayLike, is_positive: ArrayLike, weight: ArrayLike | None = None) -> "Confusion":
+        """Count rows, or their weight, by what they were called and what they are.
+
+        Args:
+            label: [N] 0 or 1.
+            is_positive: [N] who is called positive.
+            weight: [N], by default 1.
+        """
+        cell = 2 * np.asarray(is_positive, np.intp) + np.asarray(label, np.intp)
+        tn, fn, fp, tp = np.bincount(cell, weight, 4).astype(np.float64).tolist()
+        return cls(tp=tp, fp=fp, fn=fn, tn=tn)
+
     @property
     def accuracy(self) -> float:
         """Share of rows that are classified right."""

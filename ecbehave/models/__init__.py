@@ -1,5 +1,6 @@
-"""The model kinds: a new one is one file, and one line in `KINDS`."""
+"""The model kinds: a new one is one file, and one line in `PLAIN`."""
 
+from collections.abc import Iterable
 from functools import cache, reduce
 from importlib import import_module
 from operator import or_
@@ -12,14 +13,27 @@ from ecbehave.errors import ConfigError
 from ecbehave.models.protocol import InputType, Model
 
 #: Kind to module and class. The modules load torch, LightGBM and scikit-learn only when they fit or load.
-KINDS = {
+PLAIN = {
     "base_rate": "baseline.base_rate:BaseRate",
     "rfm": "baseline.rfm:Rfm",
+    "bgnbd": "baseline.bgnbd:Bgnbd",
     "popularity": "baseline.popularity:Popularity",
     "personal_frequency": "baseline.personal_frequency:PersonalFrequency",
+    "logistic": "ensemble.logistic:Logistic",
+    "random_forest": "ensemble.forest:RandomForest",
+    "adaboost": "ensemble.adaboost:AdaBoost",
     "boosting": "ensemble.boosting:Boosting",
     "item_knn": "cf.item_knn:ItemKnn",
 }
+
+#: Kinds that are made of others.
+COMPOSITE = {
+    "bagging": "ensemble.bagging:Bagging",
+    "voting": "ensemble.voting:Voting",
+    "stacking": "ensemble.stacking:Stacking",
+}
+
+KINDS = PLAIN | COMPOSITE
 
 
 @cache
@@ -30,11 +44,21 @@ def model_class(kind: str) -> type[Model]:
     return found
 
 
+def tabular() -> list[str]:
+    """Return the plain kinds that read the table."""
+    return [kind for kind in PLAIN if "table" in model_class(kind).inputs.values()]
+
+
+def one_of(kinds: Iterable[str]) -> Any:
+    """Return the type of a model's config that may be of one of some kinds."""
+    configs: list[Any] = [model_class(kind).config_class for kind in kinds]
+    return Annotated[reduce(or_, configs), Field(discriminator="kind")]
+
+
 @cache
 def config_class() -> type[Config]:
     """Return the config whose `model` and `baseline` take every kind."""
-    configs: list[Any] = [model_class(kind).config_class for kind in KINDS]
-    union: Any = Annotated[reduce(or_, configs), Field(discriminator="kind")]
+    union = one_of(KINDS)
     fields: dict[str, Any] = {
         name: (union, Field(description=Config.model_fields[name].description))
         for name in ("model", "baseline")
@@ -42,16 +66,20 @@ def config_class() -> type[Config]:
     return create_model("Config", __base__=Config, __doc__=Config.__doc__, **fields)
 
 
-def input_type(config: ModelConfig, task: str, output: str, key: str) -> InputType:
-    """Return what the kind reads for a task.
+def input_types(config: ModelConfig, task: str, output: str, key: str) -> frozenset[InputType]:
+    """Return what a model reads for a task.
 
     Raises:
         ConfigError: the kind does not serve the task; the message names those that do.
     """
+    if config.kind in COMPOSITE:
+        return frozenset().union(
+            *(input_types(part, task, output, f"{key}.{name}") for name, part in config.parts().items())
+        )
     found = model_class(config.kind).inputs.get(output)
     if found is None:
-        serving = [kind for kind in KINDS if output in model_class(kind).inputs]
+        serving = [kind for kind in PLAIN if output in model_class(kind).inputs] + list(COMPOSITE)
         raise ConfigError(
             f"{key}.kind: {config.kind} does not serve the task {task}; these do: {', '.join(serving)}"
         )
-    return found
+    return frozenset([found])

@@ -1,9 +1,18 @@
-"""What a binary model needs from its train labels."""
+"""The labels of several cutoffs."""
 
 from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ecbehave.errors import DataError
-from ecbehave.inputs.types import TableInput
+from ecbehave.inputs.types import Inputs, TableInput
+
+
+def labels_of(parts: Sequence[Inputs]) -> NDArray[np.int8]:
+    """Return the labels of all rows of the tables, one cutoff after the other [N]."""
+    return np.concatenate([cast("TableInput", part.table).label for part in parts])
 
 
 def pooled(train: Sequence[TableInput]) -> TableInput:

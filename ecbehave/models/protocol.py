@@ -1,7 +1,8 @@
 """What every model kind offers, and what a run gives it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 
@@ -9,10 +10,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ecbehave.config import ModelConfig
-from ecbehave.inputs.types import Transform
+from ecbehave.config import Features, ModelConfig
+from ecbehave.inputs.types import Inputs
 
 InputType = Literal["table", "matrix"]
+Output = Literal["binary", "ranking"]
 
 
 @dataclass(frozen=True)
@@ -21,21 +23,24 @@ class Options:
 
     seed: int
     threads: int
+    output: Output = "binary"
+    """`binary`: rows are labelled by themselves; `ranking`: rows are a user's candidates, and the best come first."""
+    features: Features = field(default_factory=Features)
+    """How a table is made ready for a kind that does not read it by name."""
+    ends: Mapping[datetime, datetime] = field(default_factory=dict)
+    """Cutoff to the end of its label window: when its labels are known."""
 
 
-class Scorer(Protocol):
-    """What scores, in whatever way it has learned to."""
+class Model(Protocol):
+    """A kind of model. Learned state ends in `_`; nothing is learned outside `fit`.
 
-    def predict(self, data: Any, k: int) -> pl.DataFrame:
-        """Return scores; see `Model.predict`."""
-
-
-class Model(Scorer, Protocol):
-    """A kind of model. Learned state ends in `_`; nothing is learned outside `fit`."""
+    A kind with a class attribute `transform` (a `Transform`: what suits it) learns from selected and transformed
+    features of the table, as the config's `features` has it; any other finds the table as it is stored.
+    """
 
     config_class: ClassVar[type[ModelConfig]]
     inputs: ClassVar[Mapping[str, InputType]]
-    """Task output (`binary`, `ranking`) to the input that is read for it."""
+    """Task output (`binary`, `ranking`) to the input that is read for it; empty for a kind that is made of others."""
 
     def __init__(self, config: Any) -> None: ...
 
@@ -53,8 +58,8 @@ class Model(Scorer, Protocol):
         """Return scores; higher is likelier.
 
         Returns:
-            `binary`: the keys of the table, in its order, with `score` (Float64, on the log-odds scale).
-            `ranking`: `user_id`, `item_id`, `score`, at most `k` rows for each user of the population.
+            Of a table, for either output: its keys, in its order, with `score` (Float64).
+            Of a matrix: `user_id`, `item_id`, `score`, at most `k` rows for each user of the population.
         """
 
     def save(self, folder: Path) -> None:
@@ -70,14 +75,6 @@ class Model(Scorer, Protocol):
 
 
 @runtime_checkable
-class Transforms(Protocol):
-    """A table model that learns from selected and transformed features; any other finds the table as it is stored."""
-
-    transform: ClassVar[Transform]
-    """What suits the kind; the config's `features` may say otherwise."""
-
-
-@runtime_checkable
 class Explains(Protocol):
     """A table model that can say what drove a score."""
 
@@ -86,3 +83,32 @@ class Explains(Protocol):
 
     def importance(self) -> Mapping[str, float]:
         """Return a share of the total importance per feature."""
+
+
+class Predictor(Protocol):
+    """What the stages handle: a model of any kind, one or made of several, on all that is known at a cutoff."""
+
+    @property
+    def explains(self) -> bool:
+        """Whether it can say what drove a score."""
+
+    def fit(self, train: Sequence[Inputs], valid: Sequence[Inputs], options: Options) -> Self:
+        """Learn; see `Model.fit`."""
+
+    def score(self, data: Inputs) -> NDArray[np.float64]:
+        """Return a score for each row of the table [N]; higher is likelier."""
+
+    def lists(self, data: Inputs, k: int) -> pl.DataFrame:
+        """Return `user_id`, `item_id`, `score`: at most `k` rows for each user of the population, best first."""
+
+    def contributions(self, data: Inputs) -> NDArray[np.float64]:
+        """Return additive contributions to the score [N, F + 1], by feature of the table; the last is the base."""
+
+    def importance(self) -> Mapping[str, float]:
+        """Return a share of the total importance per feature."""
+
+    def left_out(self) -> Mapping[str, Any]:
+        """Return the features that it was not given, each with the reason."""
+
+    def save(self, folder: Path) -> None:
+        """Write the learned state into an empty folder, without pickle."""

@@ -1,4 +1,4 @@
-"""Model files that cannot run code: JSON, plain arrays and LightGBM's text."""
+"""Model files that cannot run code: JSON, plain arrays, LightGBM's text, and the config as YAML."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ecbehave.errors import ArtifactError
 
-_SUFFIXES = (".json", ".npz", ".txt")
+_SUFFIXES = (".json", ".npz", ".txt", ".yaml")
 
 
 @contextmanager

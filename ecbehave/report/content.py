@@ -62,6 +62,8 @@ class MetricRow:
     unit: Unit = "ratio"
     group: str = ""
     """Heading under which the row stands in the table, e.g. `New items`."""
+    note: str = ""
+    """What else is to know of the metric, in a few words."""
 
     @property
     def improvement(self) -> Interval:
@@ -171,6 +173,63 @@ class CutoffRow:
 
 
 @dataclass(frozen=True)
+class SpreadRow:
+    """A metric from one test cutoff to the next."""
+
+    label: str
+    model: "OverCutoffs"
+    baseline: "OverCutoffs"
+    n_better: int
+    """Cutoffs at which the model is better than the baseline."""
+    unit: Unit = "ratio"
+
+
+@dataclass(frozen=True)
+class OverCutoffs:
+    """A metric of one model over the cutoffs at which it is defined; None where there are too few."""
+
+    n: int
+    mean: float | None
+    deviation: float | None
+    """Standard deviation from cutoff to cutoff."""
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """Settings that tuning tried."""
+
+    number: int
+    """From 1 on; the first ones are the config's own."""
+    settings: Sequence[str]
+    """Value by value, in the order of `Tuning.keys`."""
+    scores: Sequence[float]
+    """The metric at each origin."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What tuning tried, and what it came to."""
+
+    metric: str
+    """E.g. `AUROC`."""
+    origins: Sequence[str]
+    """Cutoffs at which each trial was judged."""
+    keys: Sequence[str]
+    """Keys of the model that were searched."""
+    n_trials: int
+    n_pruned: int
+    n_failed: int
+    best: TrialRow | None
+    """None where no trial ended in time."""
+    given: TrialRow | None
+    """The config's own settings; None where they could not be judged."""
+    others: Sequence[TrialRow] = ()
+    """The next best ones, best first."""
+
+
+@dataclass(frozen=True)
 class Curve:
     """A line: `x` ascends or descends, `y` belongs to it point by point; `name` goes into the legend."""
 
@@ -209,14 +268,52 @@ class ScoreHistogram:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Counts at one threshold; `origin` says where the threshold comes from."""
+    """Counts of rows that are flagged, and of the others."""
 
     tp: int
     fp: int
     fn: int
     tn: int
-    threshold: float
+    threshold: float | None
+    """Probability from which a row is flagged; None where so many rows are, whatever their probability."""
     origin: str = ""
+    """Where the threshold comes from; without one, who is flagged: `The 500 highest scores of each cutoff`."""
+
+
+@dataclass(frozen=True)
+class SegmentRow:
+    """Rows that have something in common, e.g. a category."""
+
+    feature: str
+    """What they have in common, in words; rows of one feature stand together."""
+    segment: str
+    n_rows: int
+    mean_probability: float
+    observed_rate: float
+    chance: float
+    """How far the two are apart by chance alone, in 95 % of all cases where the probabilities are right."""
+
+    @property
+    def error(self) -> float:
+        """Return mean probability minus observed rate."""
+        return self.mean_probability - self.observed_rate
+
+
+@dataclass(frozen=True)
+class Profit:
+    """What targeting would have brought on the test rows, in the shop's currency."""
+
+    curves: Sequence[Curve]
+    """Share of rows, highest scores first, against what targeting them brings; the model first."""
+    n_targeted: int
+    model: Interval
+    baseline: Interval
+    difference: Interval
+    """Model minus baseline."""
+    expected: float
+    """What the model's probabilities promised for the rows that it targets."""
+    everybody: float
+    """What targeting all rows would have brought."""
 
 
 @dataclass(frozen=True)
@@ -249,6 +346,11 @@ class BinaryDetail:
     gains: Sequence[Curve] = ()
     """Share of rows, highest scores first, against share of positives among them."""
     calibration: Sequence[CalibrationBin] = ()
+    calibration_error: float | None = None
+    calibration_chance: float | None = None
+    """Calibration error that a perfectly calibrated model stays under in 95 % of all cases."""
+    segments: Sequence[SegmentRow] = ()
+    profit: Profit | None = None
     scores: ScoreHistogram | None = None
     confusion: Confusion | None = None
     deciles: Sequence[DecileRow] = ()
@@ -294,6 +396,58 @@ class Importance:
 
 
 @dataclass(frozen=True)
+class FamilyRow:
+    """What is lost when a family of features is shuffled."""
+
+    name: str
+    in_words: str
+    n_features: int
+    drop: float
+    """Mean over the shuffles."""
+    spread: float
+    """Standard deviation over the shuffles."""
+
+
+@dataclass(frozen=True)
+class Permutation:
+    """What the scores rest on, by family."""
+
+    families: Sequence[FamilyRow]
+    """The largest drop first."""
+    auroc: float
+    """With nothing shuffled, on the rows that are looked at."""
+    repeats: int
+    n_rows: int
+    n_users: int
+    is_sample: bool
+    """Whether users were drawn; otherwise these are all test rows."""
+
+
+@dataclass(frozen=True)
+class ExampleRow:
+    """A test row, what the model says of it and why, and what came of it."""
+
+    keys: Sequence[str]
+    score: float
+    probability: float
+    reasons: Sequence[str]
+    is_positive: bool
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A few test rows of one cutoff."""
+
+    cutoff: str
+    keys: Sequence[str]
+    """Names of the keys, e.g. `user_id`."""
+    outcome: str
+    """What the label asks, e.g. `Churned?`."""
+    rows: Sequence[ExampleRow]
+    """The highest score first."""
+
+
+@dataclass(frozen=True)
 class LeftOut:
     """Features that the model was not given."""
 
@@ -324,7 +478,12 @@ class Report:
     """From raw file to score; rows of one stage stand together."""
     facts: Sequence[tuple[str, str]] = ()
     per_cutoff: Sequence[CutoffRow] = ()
+    spread: Sequence[SpreadRow] = ()
+    """The same metrics over all test cutoffs; empty where there is one."""
+    tuning: Tuning | None = None
     importance: Importance | None = None
+    permutation: Permutation | None = None
+    examples: Examples | None = None
     left_out: LeftOut | None = None
     notes: Sequence[str] = ()
     config_yaml: str = ""

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ecbehave.report.content import BinaryDetail, Curve, RankingPlot
-from ecbehave.report.numbers import in_usual_unit, percent
+from ecbehave.report.content import BinaryDetail, Curve, Profit, RankingPlot
+from ecbehave.report.numbers import fixed, in_usual_unit, money, percent
 
 _SHARE = 0.1
 _RECALL = 0.5
@@ -43,9 +43,16 @@ def calibration(detail: BinaryDetail) -> str:
     n = sum(b.n_rows for b in detail.calibration)
     predicted = sum(b.mean_probability * b.n_rows for b in detail.calibration) / n
     observed = sum(b.observed_rate * b.n_rows for b in detail.calibration) / n
-    return (
+    text = (
         f"On the dotted line a probability can be taken at its word; over all rows the model expects "
         f"{percent(predicted)} {detail.positives}, and {percent(observed)} were seen."
+    )
+    if detail.calibration_error is None or detail.calibration_chance is None:
+        return text
+    is_chance = detail.calibration_error <= detail.calibration_chance
+    return (
+        f"{text} The calibration error is {fixed(detail.calibration_error)}; chance alone gives up to "
+        f"{fixed(detail.calibration_chance)}{'' if is_chance else ', so it is more than chance'}."
     )
 
 
@@ -54,6 +61,16 @@ def scores(detail: BinaryDetail) -> str:
     return (
         f"The less the two shapes overlap, the better the score tells {detail.positives} from "
         f"{detail.negatives}; each shape adds up to 100 % of its own group."
+    )
+
+
+def profit(found: Profit, detail: BinaryDetail) -> str:
+    """Guide through the profit curve at its highest point and at the chosen one."""
+    curve = found.curves[0]
+    best = int(np.argmax(curve.y))
+    return (
+        f"The dot is what was targeted: {percent(found.n_targeted / detail.n_rows)} of the rows. Looking back, "
+        f"{percent(curve.x[best])} would have brought most, {money(curve.y[best])}; nobody could have known that."
     )
 
 

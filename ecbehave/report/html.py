@@ -18,7 +18,10 @@ from ecbehave.report.content import (
     SplitRow,
     Standing,
 )
+from ecbehave.report.explained import examples_section, permutation_section
+from ecbehave.report.money import profit_section
 from ecbehave.report.numbers import count, fixed, in_unit, interval, percent, share_of_rows, signed_in_unit
+from ecbehave.report.over_time import spread_table, tuning_section
 from ecbehave.report.page import (
     cell,
     definitions,
@@ -32,6 +35,7 @@ from ecbehave.report.page import (
     section,
     table,
 )
+from ecbehave.report.segments import segments_section
 
 _MARKS: dict[Standing, str] = {
     "better": "▲ better",
@@ -66,6 +70,9 @@ def render(report: Report) -> str:
         _plots(figures + _importance(report)),
         *tables,
         *([_per_cutoff(report.metrics[0], report)] if report.per_cutoff else []),
+        *([permutation_section(report.permutation)] if report.permutation else []),
+        *([examples_section(report.examples)] if report.examples else []),
+        *([tuning_section(report.tuning)] if report.tuning else []),
         *([_left_out(report.left_out)] if report.left_out else []),
         _splits(report.splits),
         _counts(report.counts),
@@ -106,9 +113,9 @@ def _binary_tiles(report: Report, detail: BinaryDetail) -> list[tuple[str, str, 
     if detail.confusion:
         flagged = detail.confusion.tp + detail.confusion.fp
         precision = detail.confusion.tp / flagged if flagged else None
-        note = (
-            f"of {count(flagged)} flagged from {fixed(detail.confusion.threshold)} on are {detail.positives}"
-        )
+        threshold = detail.confusion.threshold
+        rule = "" if threshold is None else f" from {fixed(threshold)} on"
+        note = f"of {count(flagged)} flagged{rule} are {detail.positives}"
         tiles.append(("Right when flagged", percent(precision, 0), note))
     return tiles
 
@@ -141,7 +148,7 @@ def _metric_cells(row: MetricRow) -> list[str]:
 
     difference = row.difference
     return [
-        cell(row.label, "lower is better" if row.lower_is_better else ""),
+        cell(row.label, "lower is better" if row.lower_is_better else "", row.note),
         cell(_MARKS[row.standing], css=f"mark {row.standing}"),
         *(
             cell(in_unit(side.value, row.unit, row.decimals), bounds(side.low, side.high), css="number")
@@ -166,6 +173,9 @@ def _binary_plots(detail: BinaryDetail) -> list[str]:
     if detail.gains:
         svg = plots.gains(detail.gains, detail.base_rate)
         figures.append(figure("Who is found first", svg, guides.gains(detail.gains, detail)))
+    if detail.profit:
+        svg = plots.profit(detail.profit, detail.n_rows)
+        figures.append(figure("What targeting brings", svg, guides.profit(detail.profit, detail)))
     if detail.calibration:
         svg = plots.calibration(detail.calibration)
         figures.append(figure("Can a probability be taken at its word?", svg, guides.calibration(detail)))
@@ -203,7 +213,9 @@ def _importance(report: Report) -> list[str]:
 def _binary_tables(detail: BinaryDetail) -> list[str]:
     return [
         *([_confusion(detail.confusion, detail)] if detail.confusion else []),
+        *([profit_section(detail.profit, detail)] if detail.profit else []),
         *([_deciles(detail.deciles, detail)] if detail.deciles else []),
+        *([segments_section(detail.segments)] if detail.segments else []),
     ]
 
 
@@ -216,18 +228,19 @@ def _confusion(c: Confusion, detail: BinaryDetail) -> str:
         cells = [cell(count(n), share(n, total), css="number") for n in (flagged, left)]
         return [cell(name, css="strong"), *cells, cell(count(total), css="number")]
 
-    origin = f" ({c.origin})" if c.origin else ""
     flagged, positive = c.tp + c.fp, c.tp + c.fn
+    origin = f" ({c.origin})" if c.origin else ""
+    rule = c.origin if c.threshold is None else f"From probability {fixed(c.threshold)} on{origin}"
     sentence = (
-        f"From probability {fixed(c.threshold)} on{origin}, {count(flagged)} of {count(detail.n_rows)} rows "
-        f"are flagged: {share(c.tp, flagged)} of the flagged are {detail.positives} (precision), and "
-        f"{share(c.tp, positive)} of all {detail.positives} are flagged (recall)."
+        f"{rule}, {count(flagged)} of {count(detail.n_rows)} rows are flagged: {share(c.tp, flagged)} of the flagged "
+        f"are {detail.positives} (precision), and {share(c.tp, positive)} of all {detail.positives} are flagged "
+        f"(recall)."
     )
     rows = [row(f"Were {detail.positives}", c.tp, c.fn), row(f"Were {detail.negatives}", c.fp, c.tn)]
     head = ["", "#Flagged", "#Not flagged", "#All"]
     return section(
         "confusion",
-        "Right and wrong at the threshold",
+        "Right and wrong among the flagged",
         paragraph(sentence),
         table(head, [("", rows)], "narrow"),
     )
@@ -263,7 +276,8 @@ def _deciles(deciles: Sequence[DecileRow], detail: BinaryDetail) -> str:
 def _per_cutoff(row: MetricRow, report: Report) -> str:
     head = ["Test cutoff", "#Rows", f"#{row.label}, model", f"#{row.label}, baseline {report.baseline}"]
     rows = [[cell(c.cutoff), *_cutoff_numbers(c, row)] for c in report.per_cutoff]
-    return section("cutoffs", "Cutoff by cutoff", table(head, [("", rows)], "narrow"))
+    spread = [spread_table(report.spread, report.baseline)] if report.spread else []
+    return section("cutoffs", "Cutoff by cutoff", table(head, [("", rows)], "narrow"), *spread)
 
 
 def _cutoff_numbers(c: CutoffRow, row: MetricRow) -> list[str]:

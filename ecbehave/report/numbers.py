@@ -32,6 +32,13 @@ def fixed(value: float | None, decimals: int = 3) -> str:
     return f"{round(value, decimals) + 0.0:,.{decimals}f}"
 
 
+def money(value: float | None) -> str:
+    """Write an amount in the shop's currency: `1,204`, but `12.30` where cents count."""
+    if value is None:
+        return NOT_DEFINED
+    return fixed(value, 0 if abs(value) >= 100 else 2)
+
+
 def percent(value: float | None, decimals: int = 1) -> str:
     """Write a share of one as `21.3 %`."""
     return NOT_DEFINED if value is None else f"{fixed(value * 100, decimals)} %"

@@ -8,12 +8,22 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from ecbehave.report.chart import Axis, Chart, Role, nice_ceiling
-from ecbehave.report.content import BarAtK, CalibrationBin, Curve, Interval, RankingPlot, ScoreHistogram
-from ecbehave.report.numbers import count, in_usual_unit, percent, significant
+from ecbehave.report.content import (
+    BarAtK,
+    CalibrationBin,
+    Curve,
+    Interval,
+    Profit,
+    RankingPlot,
+    ScoreHistogram,
+)
+from ecbehave.report.numbers import count, in_usual_unit, money, percent, significant
 
 _ROLES: tuple[Role, ...] = ("model", "baseline")
 _LONGEST_NAME = 32
 _N_FEATURES = 20
+#: Share of the mean number of rows of a bin below which it is not drawn.
+_FEWEST_OF_BIN = 0.1
 
 
 def _share(value: float) -> str:
@@ -57,8 +67,31 @@ def gains(curves: Sequence[Curve], base_rate: float) -> str:
     return chart.svg([chart.line([0, 1], [0, 1], "reference"), perfect, *_lines(chart, curves)])
 
 
+def profit(found: Profit, n_rows: int) -> str:
+    """Draw what targeting brings against the share of rows that are targeted, with what was chosen."""
+    values = [y for curve in found.curves for y in curve.y]
+    low, high = -nice_ceiling(-min(0.0, *values)) if min(values) < 0 else 0.0, nice_ceiling(max(0.0, *values))
+    chart = Chart(
+        "Profit",
+        "Profit of targeting the highest scores, against the share of rows that are targeted.",
+        Axis("Share of rows targeted, highest scores first", _share),
+        Axis("Profit, in the shop's currency", lambda v: f"{v:,.10g}", low=low, high=high),
+        [*_legend(found.curves), ("nobody targeted", "reference")],
+        left=84,
+    )
+    share = found.n_targeted / n_rows
+    marks = [chart.line([0, 1], [0, 0], "reference"), *_lines(chart, found.curves)]
+    if found.model.value is not None:
+        hint = f"{percent(share)} of the rows bring {money(found.model.value)}"
+        marks.append(chart.point(share, found.model.value, "model", hint))
+    return chart.svg(marks)
+
+
 def calibration(bins: Sequence[CalibrationBin]) -> str:
     """Draw the observed rate against the mean probability of each bin, with 95 % binomial error bars."""
+    # A tie may leave a few rows to a bin, whose interval would fill the plot and say nothing.
+    fewest = _FEWEST_OF_BIN * sum(b.n_rows for b in bins) / len(bins)
+    bins = [b for b in bins if b.n_rows >= fewest]
     bounds = [wilson(b.observed_rate, b.n_rows) for b in bins]
     high = nice_ceiling(max([b.mean_probability for b in bins] + [high for _, high in bounds]))
     chart = Chart(

@@ -9,23 +9,31 @@ import numpy as np
 import polars as pl
 
 from ecbehave.artifacts import Artifact, Built, Outcome, Spec
+from ecbehave.config import DecisionConfig
 from ecbehave.errors import DataError, GateError
-from ecbehave.inputs.types import MatrixInput, TableInput
-from ecbehave.metrics.bootstrap import Comparison, compare_binary, compare_ranking
-from ecbehave.metrics.classification import auroc, confusion
+from ecbehave.inputs.types import Inputs, MatrixInput, TableInput
+from ecbehave.metrics.bootstrap import Comparison, compare_fits, compare_ranking
+from ecbehave.metrics.decision import places
 from ecbehave.metrics.ranking import coverage, n_without_truth, per_user
-from ecbehave.models import input_type
-from ecbehave.models.protocol import Scorer
-from ecbehave.report.content import Verdict
+from ecbehave.metrics.spread import binary_at, ranking_at
+from ecbehave.metrics.tally import Confusion
+from ecbehave.models.protocol import Predictor
+from ecbehave.report.content import Examples, Verdict
 from ecbehave.report.html import render
 from ecbehave.stages import Context, features, train, upstream
 from ecbehave.stages.achievable import reached, truth_fingerprint
+from ecbehave.stages.decide import Rule, profit_facts
 from ecbehave.stages.evaluation_report import beside_truth, evaluation_report, headline_verdict
+from ecbehave.stages.examples import examples
 from ecbehave.stages.lists import complete_lists
+from ecbehave.stages.over_cutoffs import on_one_scale, over_time_facts, per_cutoff
+from ecbehave.stages.permutation import Fit, permutation, table_of
+from ecbehave.stages.reliability import calibration_facts, drifts, segment_facts
 from ecbehave.tables import write_table
 from ecbehave.tasks import Task, make_task
+from ecbehave.windows import label
 
-VERSION = 2
+VERSION = 3
 
 REPORT = "report.html"
 
@@ -39,7 +47,7 @@ def spec(context: Context) -> Spec:
     """Return what the evaluation is made from."""
     model = upstream(context, "train", train.name(context), train.spec)
     settings = {key: value for key, value in context.public["evaluate"].items() if key != "truth"}
-    config = {"evaluate": settings, "seed": context.public["seed"]}
+    config = {"evaluate": settings} | {key: context.public[key] for key in ("decision", "seed")}
     inputs = {train.name(context): model.fingerprint} | truth_fingerprint(context)
     return Spec("evaluate", VERSION, config, inputs)
 
@@ -56,6 +64,8 @@ class Judged:
     per_cutoff: list[dict[str, Any]]
     facts: dict[str, Any] = field(default_factory=dict)
     """Further numbers: thresholds, confusion and what is reached of the truth, or coverage and users left out."""
+    examples: Examples | None = None
+    """A few test rows with their reasons."""
 
 
 def run(context: Context) -> Outcome:
@@ -95,6 +105,8 @@ def _build(context: Context, artifact: Artifact, folder: Path) -> Built:
     context.progress.say(
         f"evaluate: {judged.rows.height:,} test rows judged beside {context.config.baseline.kind}"
     )
+    for warning in judged.facts.get("warnings", ()):
+        context.progress.say(f"evaluate: {warning}")
     info = {"verdict": {"standing": verdict.standing, "text": verdict.text}, "headline": judged.headline}
     return Built({"rows": judged.rows.height}, info, seed=context.config.seed)
 
@@ -102,87 +114,130 @@ def _build(context: Context, artifact: Artifact, folder: Path) -> Built:
 def judge(context: Context, artifact: Artifact, inputs: Artifact) -> Judged:
     """Score the test windows with the model and its baseline, and compare."""
     task = make_task(context.config.task)
-    loaded = [train.load(context, artifact, part) for part in (train.FITTED, train.BASELINE)]
     rng = np.random.default_rng(context.config.seed)
+    kinds, timezone = features.input_types(context), context.config.dataset.timezone
+    fits = [
+        _Fitted(
+            features.read_all(inputs, kinds, "test", timezone, origin),
+            [
+                train.load(context, artifact, train.place_of(part, inputs, origin))
+                for part in (train.FITTED, train.BASELINE)
+            ],
+        )
+        for origin in range(len(features.origins_in(inputs)))
+    ]
     if task.output == "binary":
-        return _judge_binary(context, task, inputs, loaded, rng)
-    return _judge_ranking(context, task, inputs, [model for model, _ in loaded], rng)
+        judged = _judge_binary(context, task, inputs, fits, rng)
+    else:
+        judged = _judge_ranking(context, task, fits, rng)
+    judged.facts.update(_candidates(context, inputs))
+    return judged
 
 
-def _test_inputs(context: Context, inputs: Artifact, task: Task) -> list[Any]:
-    kind = input_type(context.config.model, task.name, task.output, "model")
-    return features.read_inputs(inputs, kind, "test", context.config.dataset.timezone)
+@dataclass(frozen=True)
+class _Fitted:
+    """A fit of the model and one of its baseline, and the test windows that both are judged on."""
+
+    tests: list[Inputs]
+    sides: list[tuple[Predictor, dict[str, Any]]]
+    """The model and what is known of it, then the baseline."""
 
 
 def _judge_binary(
-    context: Context,
-    task: Task,
-    inputs: Artifact,
-    loaded: list[tuple[Scorer, dict[str, Any]]],
-    rng: np.random.Generator,
+    context: Context, task: Task, inputs: Artifact, fits: list[_Fitted], rng: np.random.Generator
 ) -> Judged:
-    test = TableInput.concat(_test_inputs(context, inputs, task))
+    tests = [data for fit in fits for data in fit.tests]
+    test = TableInput.concat([cast("TableInput", data.table) for data in tests])
     if test.n_rows == 0:
         raise DataError(
             "the test population is empty: no user was active before any test cutoff; "
             "lengthen task.active_within, set split.test higher, or bring more data"
         )
     keys = [key for key in test.key_names if key != "user_hash"]
-    rows = test.frame.select(*keys, "label")
-    for prefix, (model, meta) in zip(("", "baseline_"), loaded, strict=True):
-        scored = model.predict(test, 0).select(*keys, "score")
-        probability = train.probabilities(meta, scored["score"].to_numpy())
-        named = scored.with_columns(probability=pl.Series(probability)).rename(
-            {"score": f"{prefix}score", "probability": f"{prefix}probability"}
-        )
-        rows = rows.join(named, on=keys, maintain_order="left")
-    thresholds = [meta["threshold"] for _, meta in loaded]
-    comparison = compare_binary(
-        rows, thresholds[0], thresholds[1], context.config.evaluate.bootstrap, rng, keys
-    )
-    matrix = confusion(rows["label"], rows["probability"], thresholds[0])
-    facts = {
-        "threshold": thresholds[0],
-        "baseline_threshold": thresholds[1],
+    config = context.config
+    parts = [_scored(fit, config.decision, keys) for fit in fits]
+    rows, loaded = pl.concat(parts), fits[-1].sides
+    rules = [Rule.of(config.decision, meta) for _, meta in loaded]
+    comparison = compare_fits(parts, config.evaluate.bootstrap, rng, keys)
+    matrix = Confusion.of(rows["label"], rows["is_targeted"])
+    facts: dict[str, Any] = {
+        "decision": {"kind": config.decision.kind, "top": rules[0].top, "origin": rules[0].origin},
+        "threshold": rules[0].threshold,
+        "baseline_threshold": rules[1].threshold,
         "confusion": {cell: int(getattr(matrix, cell)) for cell in ("tp", "fp", "fn", "tn")},
         "n_positive": int(rows["label"].sum()),
     }
-    facts |= reached(context, task, rows) | _candidates(task, inputs, facts["n_positive"])
-    per_cutoff = [
-        {
-            "cutoff": cutoff,
-            "n_rows": part.height,
-            "model": _number(auroc(part["label"], part["score"])),
-            "baseline": _number(auroc(part["label"], part["baseline_score"])),
-        }
-        for (cutoff,), part in rows.group_by("cutoff", maintain_order=True)
+    facts |= reached(context, task, on_one_scale(rows, len(fits)))
+    facts |= profit_facts(config.decision, rows, config.evaluate.bootstrap, rng)
+    facts["calibration"] = {"method": loaded[0][1]["calibration"]["method"]} | calibration_facts(
+        rows, config.seed
+    )
+    facts["segments"] = segment_facts(test, rows, config.evaluate.segments, config.dataset.timezone)
+    found = drifts(inputs, config.dataset.timezone)
+    facts["base_rates"] = [drift.to_dict() for drift in found]
+    facts["warnings"] = [drift.in_words() for drift in found if drift.is_drift]
+    model = loaded[0][0]
+    facts["permutation"] = permutation(
+        [Fit(fit.sides[0][0], fit.tests) for fit in fits], config.evaluate.permutation_rows, config.seed
+    )
+    last = label(tests[-1].cutoff, config.dataset.timezone)
+    shown = examples(model, tests[-1], rows.tail(table_of(tests[-1]).n_rows), task, last)
+    cutoffs = {cutoff: part for (cutoff,), part in rows.group_by("cutoff", maintain_order=True)}
+    sides = [
+        [
+            binary_at(
+                part["label"], *(part[f"{prefix}{name}"] for name in ("score", "probability", "is_targeted"))
+            )
+            for part in cutoffs.values()
+        ]
+        for prefix in ("", "baseline_")
     ]
-    return Judged(task, "auroc", comparison, rows, per_cutoff, facts)
+    facts |= over_time_facts(len(fits), sides)
+    return Judged(task, "auroc", comparison, rows, per_cutoff(cutoffs, sides, "auroc"), facts, shown)
 
 
-def _candidates(task: Task, inputs: Artifact, n_positive: int) -> dict[str, Any]:
-    """Return how many of the true pairs of the test windows were asked about; empty where users alone are asked."""
-    if task.target is None:
+def _scored(fit: _Fitted, decision: DecisionConfig, keys: list[str]) -> pl.DataFrame:
+    """Return the rows of a fit's test windows, scored by the model and by its baseline."""
+    rows = pl.concat(table_of(data).frame.select(*keys, "label") for data in fit.tests)
+    at = rows["cutoff"].rle_id().to_numpy()
+    for prefix, (model, meta) in zip(("", "baseline_"), fit.sides, strict=True):
+        score = np.concatenate([model.score(data) for data in fit.tests])
+        probability = train.probabilities(meta, score)
+        targets = Rule.of(decision, meta).targets(probability, places(score, at))
+        rows = rows.with_columns(
+            pl.Series(f"{prefix}score", score),
+            pl.Series(f"{prefix}probability", probability),
+            pl.Series(f"{prefix}is_targeted", targets),
+        )
+    return rows
+
+
+def _candidates(context: Context, inputs: Artifact) -> dict[str, Any]:
+    """Return how many of the true pairs of the test windows were asked about; empty where all could be."""
+    timezone, origins = context.config.dataset.timezone, range(len(features.origins_in(inputs)))
+    tested = [place for origin in origins for place in features.places_of(inputs, "test", timezone, origin)]
+    if f"{tested[0]}.true_pairs" not in inputs.counts:
         return {}
-    counts = inputs.counts.items()
-    n_true = sum(n for name, n in counts if name.startswith("test/") and name.endswith(".true_pairs"))
-    recall = n_positive / n_true if n_true else None
-    return {"candidates": {"n_true_pairs": n_true, "n_asked": n_positive, "recall": recall}}
+    asked = "true_candidates" if f"{tested[0]}.true_candidates" in inputs.counts else "positives"
+    n_true, n_asked = (sum(inputs.counts[f"{place}.{n}"] for place in tested) for n in ("true_pairs", asked))
+    recall = n_asked / n_true if n_true else None
+    return {"candidates": {"n_true_pairs": n_true, "n_asked": n_asked, "recall": recall}}
 
 
-def _judge_ranking(
-    context: Context, task: Task, inputs: Artifact, models: list[Scorer], rng: np.random.Generator
-) -> Judged:
+def _judge_ranking(context: Context, task: Task, fits: list[_Fitted], rng: np.random.Generator) -> Judged:
     ks = context.config.evaluate.k
-    headline = f"ndcg@{10 if 10 in ks else ks[0]}"
-    tests: list[MatrixInput] = _test_inputs(context, inputs, task)
+    headline = f"ndcg@{context.config.evaluate.deciding_k}"
+    tests = [cast("MatrixInput", data.matrix) for fit in fits for data in fit.tests]
     truth = pl.concat([_truth(data) for data in tests])
     if truth.height == 0:
         raise DataError(
             "no user of the test population has a true item in the test window, so nothing can be judged; "
             "check task.event, lengthen task.horizon, or bring more data"
         )
-    lists = [pl.concat([_lists(model, data, max(ks)) for data in tests]) for model in models]
+    lists = [
+        pl.concat([_lists(fit.sides[side][0], data, max(ks)) for fit in fits for data in fit.tests])
+        for side in (0, 1)
+    ]
     judged = [per_user(recommended, truth, ks) for recommended in lists]
     comparison = compare_ranking(judged[0], judged[1], context.config.evaluate.bootstrap, rng)
     n_items = pl.concat([data.items for data in tests])["item_id"].n_unique()
@@ -197,16 +252,12 @@ def _judge_ranking(
     rows = (
         judged[0].join(judged[1].select(*keys, pl.exclude(keys).name.prefix("baseline_")), on=keys).sort(keys)
     )
-    per_cutoff = [
-        {
-            "cutoff": cutoff,
-            "n_rows": part.height,
-            "model": _number(part[headline].mean()),
-            "baseline": _number(part[f"baseline_{headline}"].mean()),
-        }
-        for (cutoff,), part in rows.sort("cutoff", "user_id").group_by("cutoff", maintain_order=True)
-    ]
-    return Judged(task, headline, comparison, rows, per_cutoff, facts)
+    cutoffs = {
+        cutoff: part for (cutoff,), part in judged[0].sort("cutoff").group_by("cutoff", maintain_order=True)
+    }
+    sides = [[ranking_at(side.filter(cutoff=cutoff)) for cutoff in cutoffs] for side in judged]
+    facts |= over_time_facts(len(fits), sides)
+    return Judged(task, headline, comparison, rows, per_cutoff(cutoffs, sides, headline), facts)
 
 
 def _truth(data: MatrixInput) -> pl.DataFrame:
@@ -225,12 +276,9 @@ def _truth(data: MatrixInput) -> pl.DataFrame:
     )
 
 
-def _lists(model: Scorer, data: MatrixInput, k: int) -> pl.DataFrame:
-    return complete_lists(model, data, k).with_columns(cutoff=pl.lit(data.cutoff))
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None or np.isnan(value) else float(value)
+def _lists(model: Predictor, data: Inputs, k: int) -> pl.DataFrame:
+    matrix = cast("MatrixInput", data.matrix)
+    return complete_lists(model.lists(data, k), matrix, k).with_columns(cutoff=pl.lit(data.cutoff))
 
 
 def _metrics(context: Context, judged: Judged, verdict: Verdict) -> dict[str, Any]:

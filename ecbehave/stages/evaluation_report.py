@@ -1,6 +1,7 @@
 """What the evaluation page says, put together from the stages' artifacts."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,9 @@ import numpy as np
 import polars as pl
 
 from ecbehave.artifacts import Artifact
+from ecbehave.config import DecisionConfig, ProfitDecision
 from ecbehave.config_yaml import to_yaml
+from ecbehave.inputs.measures import FAMILIES
 from ecbehave.metrics.bootstrap import LOWER_IS_BETTER, Comparison
 from ecbehave.metrics.classification import gains, precision_recall_curve, reliability, roc_curve
 from ecbehave.report.content import (
@@ -21,21 +24,30 @@ from ecbehave.report.content import (
     Curve,
     CutoffRow,
     DecileRow,
+    FamilyRow,
     Importance,
     Interval,
     LeftOut,
     MetricRow,
+    Permutation,
+    Profit,
     RankingDetail,
     RankingPlot,
     Report,
     ScoreHistogram,
+    SegmentRow,
     SplitRow,
+    SpreadRow,
+    Tuning,
     Verdict,
     verdict,
 )
-from ecbehave.report.numbers import Unit
+from ecbehave.report.numbers import Unit, fixed
 from ecbehave.schema import TARGETS
 from ecbehave.stages import Context, clean, features, upstream
+from ecbehave.stages.decide import money_of
+from ecbehave.stages.over_cutoffs import on_one_scale, spread_rows
+from ecbehave.stages.tuning_report import tuning_content
 from ecbehave.windows import label, local_day
 
 if TYPE_CHECKING:
@@ -72,14 +84,13 @@ _POSITIVES = {
 }
 _MOST_FEATURES = 20
 #: Fewer users than this give intervals that mean nothing.
-_FEWEST_USERS = 30
+FEWEST_USERS = 30
 _RATIO: Unit = "ratio"
 
 
 def metric_row(comparison: Comparison, name: str, group: str = "") -> MetricRow:
     """Return one metric with its intervals."""
-    measure, _, k = name.partition("@")
-    text, unit = (f"{_RANKING_LABELS[measure]}@{k}", _RATIO) if k else _LABELS[name]
+    text, unit = _ranking_label(name) if "@" in name else _LABELS[name]
     return MetricRow(
         name,
         text,
@@ -92,14 +103,19 @@ def metric_row(comparison: Comparison, name: str, group: str = "") -> MetricRow:
     )
 
 
+def _ranking_label(name: str) -> tuple[str, Unit]:
+    measure, k = name.split("@")
+    return f"{_RANKING_LABELS[measure]}@{k}", _RATIO
+
+
 def headline_verdict(comparison: Comparison, headline: str, baseline: str, n_users: int) -> Verdict:
     """Say whether the model beats its baseline; a handful of users cannot tell."""
     row = metric_row(comparison, headline)
-    if n_users < _FEWEST_USERS and row.standing != "undefined":
+    if n_users < FEWEST_USERS and row.standing != "undefined":
         return Verdict(
             "unclear",
             f"Too few users to say whether the model beats the baseline {baseline}: "
-            f"{n_users} could be judged, and it takes {_FEWEST_USERS}.",
+            f"{n_users} could be judged, and it takes {FEWEST_USERS}.",
         )
     return verdict(row, baseline)
 
@@ -130,12 +146,16 @@ def evaluation_report(
         model=config.model.kind,
         baseline=config.baseline.kind,
         metrics=_metric_rows(judged),
-        detail=_binary_detail(judged) if is_binary else _ranking_detail(judged),
+        detail=_binary_detail(judged, context.config.decision) if is_binary else _ranking_detail(judged),
         splits=_splits(context, judged, inputs),
         counts=_counts(context, judged, inputs),
         facts=_facts(context, judged, inputs),
         per_cutoff=_per_cutoff(context, judged),
+        spread=_spread(judged),
+        tuning=_tuning(context, model),
         importance=_importance(model),
+        permutation=_permutation(judged),
+        examples=judged.examples,
         left_out=_left_out(model),
         notes=_notes(context, judged),
         config_yaml=_config_yaml(context),
@@ -145,7 +165,9 @@ def evaluation_report(
 def _metric_rows(judged: "Judged") -> list[MetricRow]:
     comparison = judged.comparison
     if judged.task.output == "binary":
-        return [metric_row(comparison, name) for name in _LABELS]
+        chance = judged.facts["calibration"]["model"]["chance"]
+        notes = {"calibration_error": f"chance alone gives up to {fixed(chance)}"}
+        return [replace(metric_row(comparison, name), note=notes.get(name, "")) for name in _LABELS]
     k = judged.headline.split("@")[1]
     names = [name for name in comparison["model"] if name.endswith(f"@{k}")]
     names.sort(key=lambda name: name != judged.headline)
@@ -154,8 +176,9 @@ def _metric_rows(judged: "Judged") -> list[MetricRow]:
     return sorted(rows, key=lambda row: ["", *groups.values()].index(row.group))
 
 
-def _binary_detail(judged: "Judged") -> BinaryDetail:
-    rows, facts = judged.rows, judged.facts
+def _binary_detail(judged: "Judged", decision: DecisionConfig) -> BinaryDetail:
+    facts = judged.facts
+    rows = on_one_scale(judged.rows, facts["n_fits"])
     y = rows["label"]
     sides = (("model", "score"), ("baseline", "baseline_score"))
     kind = judged.task.name if judged.task.target is None else "pairs"
@@ -178,11 +201,38 @@ def _binary_detail(judged: "Judged") -> BinaryDetail:
             for b in reliability(y, rows["probability"]).to_dicts()
         ],
         scores=ScoreHistogram.of(rows["probability"].to_numpy(), y.to_numpy() == 1),
-        confusion=Confusion(
-            **facts["confusion"], threshold=facts["threshold"], origin="chosen on the validation window"
-        ),
+        calibration_error=facts["calibration"]["model"]["error"],
+        calibration_chance=facts["calibration"]["model"]["chance"],
+        confusion=_confusion(facts),
         deciles=_deciles(rows),
+        segments=[
+            SegmentRow(of["in_words"], s["segment"], s["n"], s["mean_probability"], s["rate"], s["chance"])
+            for of in facts["segments"]
+            for s in of["segments"]
+        ],
+        profit=_profit(decision, rows, facts),
     )
+
+
+def _confusion(facts: Mapping[str, Any]) -> Confusion:
+    threshold, decision = facts["threshold"], facts["decision"]
+    origin = decision["origin"]
+    if threshold is None:
+        origin = f"With the {decision['top']:,} highest scores of each cutoff"
+    return Confusion(**facts["confusion"], threshold=threshold, origin=origin)
+
+
+def _profit(decision: DecisionConfig, rows: pl.DataFrame, facts: Mapping[str, Any]) -> Profit | None:
+    if not isinstance(decision, ProfitDecision):
+        return None
+    curves = []
+    for name, column in (("model", "score"), ("baseline", "baseline_score")):
+        points = money_of(decision).curve(rows["label"], rows[column])
+        curves.append(Curve(name, points["share"].to_list(), points["profit"].to_list()))
+    found = facts["profit"]
+    sides = {side: Interval(**found[side]) for side in ("model", "baseline", "difference")}
+    n_targeted = int(rows["is_targeted"].sum())
+    return Profit(curves, n_targeted, **sides, expected=found["expected"], everybody=found["everybody"])
 
 
 def _curves(tables: Mapping[str, pl.DataFrame], x: str, y: str) -> list[Curve]:
@@ -229,8 +279,10 @@ def _splits(context: Context, judged: "Judged", inputs: Artifact) -> list[SplitR
     timezone, counts = context.config.dataset.timezone, inputs.counts
     rows = []
     for split in ("train", "validation", "test"):
-        windows = features.windows_of(inputs, split)
-        parts = [f"{split}/{label(w.cutoff, timezone)}" for w in windows]
+        # Train and validation cutoffs of several fits overlap, so the table shows those of the last one.
+        origins = range(judged.facts["n_fits"]) if split == "test" else [-1]
+        windows = [w for origin in origins for w in features.windows_of(inputs, split, origin)]
+        parts = [p for origin in origins for p in features.places_of(inputs, split, timezone, origin)]
         n_rows = sum(counts[f"{p}.rows"] for p in parts)
         n_positive = sum(counts.get(f"{p}.positives", 0) for p in parts)
         cutoffs = ", ".join(dict.fromkeys(label(w.cutoff, timezone) for w in (windows[0], windows[-1])))
@@ -264,7 +316,7 @@ def _counts(context: Context, judged: "Judged", inputs: Artifact) -> list[CountR
     rows.append(CountRow("clean", "clean events", log["clean"], "raw = clean + refused + duplicates"))
     splits = {
         s: [n for k, n in inputs.counts.items() if k.startswith(f"{s}/") and k.endswith(".rows")]
-        for s in ("train", "validation", "test")
+        for s in ("train", "validation", "test", *([features.EARLIER] if judged.facts["n_fits"] > 1 else []))
     }
     asked = "users" if judged.task.target is None else "pairs"
     notes = {s: f"{asked} asked at {len(n)} cutoff{'s' * (len(n) > 1)}" for s, n in splits.items()}
@@ -281,18 +333,17 @@ def _facts(context: Context, judged: "Judged", inputs: Artifact) -> list[tuple[s
     ]
     if judged.task.output == "binary":
         facts.append(("Features", f"{len(inputs.info['features']):,}"))
-        facts += _candidate_facts(judged)
         facts += _truth_facts(judged)
     else:
         coverage = next(iter(reversed(judged.facts["coverage"].items())))
         rule = judged.facts["baseline_coverage"][coverage[0]]
         facts += [
-            ("Catalogue", f"{judged.facts['n_items']:,} items, all of them ranked"),
+            ("Catalogue", f"{judged.facts['n_items']:,} items"),
             ("Catalogue coverage", f"{coverage[1]:.1%} at {coverage[0].split('@')[1]} (baseline {rule:.1%})"),
             ("Users without a true item", f"{judged.facts['n_without_truth']:,}, left out of the means"),
             ("Users the model has no item for", f"{judged.facts['n_cold']:,}, given what is popular"),
         ]
-    return facts
+    return [*facts, *_candidate_facts(judged)]
 
 
 def _candidate_facts(judged: "Judged") -> list[tuple[str, str]]:
@@ -324,12 +375,43 @@ def _per_cutoff(context: Context, judged: "Judged") -> Sequence[CutoffRow]:
     ]
 
 
+def _spread(judged: "Judged") -> list[SpreadRow]:
+    found = judged.facts["over_time"]
+    if judged.task.output == "binary":
+        return spread_rows(found, list(_LABELS), _LABELS)
+    labels = {name: _ranking_label(name) for name in found}
+    k = judged.headline.split("@")[1]
+    names = [name for name in found if name.endswith(f"@{k}")]
+    return spread_rows(found, sorted(names, key=lambda name: name != judged.headline), labels)
+
+
+def _tuning(context: Context, model: Artifact) -> Tuning | None:
+    if "tuning" not in model.info:
+        return None
+    return tuning_content(model.info["tuning"], context.config.dataset.timezone)
+
+
 def _importance(model: Artifact) -> Importance | None:
     shares: dict[str, Any] = model.info.get("importance", {})
     if not shares:
         return None
     top = sorted(shares.items(), key=lambda item: -item[1])[:_MOST_FEATURES]
-    return Importance(top, "Share of the total gain of all splits in the trees, on the train windows.")
+    return Importance(
+        top,
+        "Share of what the model learned on the train windows: of the gain of splits, or of the weight of terms.",
+    )
+
+
+def _permutation(judged: "Judged") -> Permutation | None:
+    found = judged.facts.get("permutation")
+    if not found:
+        return None
+    families = [
+        FamilyRow(f["family"], FAMILIES[f["family"]], f["n_features"], f["drop"], f["spread"])
+        for f in found["families"]
+    ]
+    numbers = {key: found[key] for key in ("auroc", "repeats", "n_rows", "n_users")}
+    return Permutation(families, **numbers, is_sample=found["n_rows"] < judged.rows.height)
 
 
 def _left_out(model: Artifact) -> LeftOut | None:
@@ -344,6 +426,14 @@ def _notes(context: Context, judged: "Judged") -> list[str]:
     notes = [
         "All splits are global in time: no label window overlaps a later split, and nothing was fitted on later data.",
     ]
+    if judged.facts["n_fits"] > 1:
+        averaged = "" if judged.task.output == "ranking" else ", and metrics are means over the test cutoffs"
+        notes.append(
+            f"Each of the {judged.facts['n_fits']} test cutoffs is judged by a fit of its own, on as many train and "
+            f"validation cutoffs before it{averaged}. The train and validation rows shown are those of the last fit."
+        )
+    for warning in judged.facts.get("warnings", ()):
+        notes.append(f"{warning[:1].upper()}{warning[1:]}.")
     if context.config.predict.refit:
         notes.append(
             "Scores come from a second fit with the same settings on all windows; the model judged here has not seen "

@@ -7,13 +7,13 @@ from typing import Any
 
 import polars as pl
 
+from ecbehave import models
 from ecbehave.artifacts import Artifact, Built, Outcome, Spec
 from ecbehave.config import PREPARATION, PurchaseTask, TaskConfig
 from ecbehave.errors import DataError
 from ecbehave.inputs import matrix
 from ecbehave.inputs.facts import LogFacts
-from ecbehave.inputs.types import MatrixInput, TableInput
-from ecbehave.models import input_type
+from ecbehave.inputs.types import Inputs, MatrixInput, TableInput
 from ecbehave.models.protocol import InputType
 from ecbehave.schema import USERS_KEY
 from ecbehave.stages import Context, clean, upstream
@@ -25,10 +25,14 @@ from ecbehave.windows import (
     Window,
     describe,
     label,
-    make_splits,
+    local_day,
+    make_origins,
 )
 
 VERSION = 2
+
+#: Inputs that the last of several fits does not read.
+EARLIER = "earlier"
 
 #: The newest history of all, without labels: what a refit of a matrix model learns from.
 NEWEST = "newest"
@@ -46,8 +50,11 @@ def input_types(context: Context) -> list[InputType]:
         ConfigError: one of them does not serve the task.
     """
     config, task = context.config, make_task(context.config.task)
-    pairs = ((config.model, "model"), (config.baseline, "baseline"))
-    return sorted({input_type(model, task.name, task.output, key) for model, key in pairs})
+    asked = ((config.model, "model"), (config.baseline, "baseline"))
+    read = (models.input_types(model, task.name, task.output, key) for model, key in asked)
+    # Who is to be given a list, and what is popular, stands in the matrix.
+    always: frozenset[InputType] = frozenset({"matrix"} if task.output == "ranking" else {"table"})
+    return sorted(always.union(*read))
 
 
 def settings(context: Context) -> dict[str, Any]:
@@ -64,8 +71,8 @@ def spec(context: Context) -> Spec:
     return Spec("features", VERSION, settings(context), {clean.NAME: log.fingerprint})
 
 
-def splits_of(context: Context, log: Artifact) -> tuple[Splits, datetime]:
-    """Return the windows of every split, and the end of the log's last complete day.
+def origins_of(context: Context, log: Artifact) -> tuple[tuple[Splits, ...], datetime]:
+    """Return the windows of every split of each fit that is judged, and the end of the log's last complete day.
 
     Raises:
         DataError: the log is too short for them.
@@ -73,7 +80,7 @@ def splits_of(context: Context, log: Artifact) -> tuple[Splits, datetime]:
     task, timezone = make_task(context.config.task), context.config.dataset.timezone
     start, end = clean.instant(log.info["start"]), clean.end_of(log, timezone)
     split = context.config.split
-    return make_splits(start, end, split, task.horizon, task.active_within, timezone), end
+    return make_origins(start, end, split, task.horizon, task.active_within, timezone), end
 
 
 def event_types_before(log: Artifact, cutoff: datetime) -> list[str]:
@@ -107,22 +114,20 @@ def _build(context: Context, log: Artifact, folder: Path) -> Built:
     log.verify()
     task, kinds = make_task(context.config.task), input_types(context)
     _check_event(context.config.task, log)
-    splits, end = splits_of(context, log)
-    timezone = context.config.dataset.timezone
-    requests = [
-        Request(f"{split}/{label(w.cutoff, timezone)}", w.cutoff, w.end)
-        for split, windows in splits.named().items()
-        for w in windows
-    ]
+    origins, end = origins_of(context, log)
+    splits, timezone = origins[-1], context.config.dataset.timezone
+    places = _places(origins, timezone)
+    requests = [Request(place, w.cutoff, w.end) for w, place in places.items()]
     asked = {kind: list(requests) for kind in kinds}
     if "matrix" in asked:
         asked["matrix"].append(Request(NEWEST, end))
     with TableWriters(folder) as writers:
-        writer = InputWriter(context, task, log, facts_before(log, splits.train[-1].cutoff), writers)
+        writer = InputWriter(context, task, log, facts_before(log, origins[0].train[-1].cutoff), writers)
         writer.build(asked)
     _check_catalogue(folder, kinds)
     info = {
-        "splits": {s: [_stored(w) for w in windows] for s, windows in splits.named().items()},
+        "splits": _stored(splits),
+        "origins": [_stored(origin) for origin in origins],
         "end": end.isoformat(),
         "facts": writer.catalogue.facts.to_info(),
         "features": list(writer.schema),
@@ -130,6 +135,11 @@ def _build(context: Context, log: Artifact, folder: Path) -> Built:
     }
     for split, split_windows in splits.named().items():
         context.progress.say(f"features: {split} {describe(split_windows, timezone)}")
+    if len(origins) > 1:
+        first = local_day(origins[0].test[0].cutoff, timezone)
+        context.progress.say(
+            f"features: and for {len(origins) - 1} fits before that, the first judged at {first}"
+        )
     return Built(writer.counts, info)
 
 
@@ -161,24 +171,63 @@ def _check_catalogue(folder: Path, kinds: Sequence[InputType]) -> None:
         )
 
 
-def _stored(window: Window) -> dict[str, str]:
-    return {"cutoff": window.cutoff.isoformat(), "end": window.end.isoformat()}
+def _places(origins: Sequence[Splits], timezone: str) -> dict[Window, str]:
+    """Name the input of each window, once for all fits that read it: after its split in the last one."""
+    splits = [(split, windows) for split, windows in origins[-1].named().items()]
+    splits += [(EARLIER, windows) for origin in origins[:-1] for windows in origin.named().values()]
+    places: dict[Window, str] = {}
+    for split, windows in splits:
+        for window in windows:
+            places.setdefault(window, f"{split}/{label(window.cutoff, timezone)}")
+    return places
 
 
-def windows_of(inputs: Artifact, split: str) -> list[Window]:
-    """Return the stored windows of a split."""
-    stored = inputs.info["splits"][split]
-    return [Window(clean.instant(w["cutoff"]), clean.instant(w["end"])) for w in stored]
+def _stored(splits: Splits) -> dict[str, list[dict[str, str]]]:
+    return {
+        split: [{"cutoff": w.cutoff.isoformat(), "end": w.end.isoformat()} for w in windows]
+        for split, windows in splits.named().items()
+    }
 
 
-def read_inputs(inputs: Artifact, kind: InputType, split: str, timezone: str) -> list[Any]:
-    """Return a split's inputs, one per cutoff: `TableInput` or `MatrixInput`."""
+def origins_in(inputs: Artifact) -> list[Splits]:
+    """Return the stored windows of each fit that is judged, ascending."""
     return [
-        read_input(
-            inputs.path, kind, f"{split}/{label(w.cutoff, timezone)}", w.cutoff, inputs.info["features"]
+        Splits(
+            **{
+                split: tuple(Window(clean.instant(w["cutoff"]), clean.instant(w["end"])) for w in windows)
+                for split, windows in stored.items()
+            }
         )
-        for w in windows_of(inputs, split)
+        for stored in inputs.info["origins"]
     ]
+
+
+def windows_of(inputs: Artifact, split: str, origin: int = -1) -> list[Window]:
+    """Return the stored windows of a split, by default of the last fit that is judged."""
+    return list(origins_in(inputs)[origin].named()[split])
+
+
+def places_of(inputs: Artifact, split: str, timezone: str, origin: int = -1) -> list[str]:
+    """Return where the inputs of a split are stored, and under which names their rows are counted."""
+    places = _places(origins_in(inputs), timezone)
+    return [places[window] for window in windows_of(inputs, split, origin)]
+
+
+def read_all(
+    inputs: Artifact, kinds: Sequence[InputType], split: str, timezone: str, origin: int = -1
+) -> list[Inputs]:
+    """Return what is known at each cutoff of a split, in several forms."""
+    cutoffs = [w.cutoff for w in windows_of(inputs, split, origin)]
+    forms = {kind: read_inputs(inputs, kind, split, timezone, origin) for kind in kinds}
+    return [
+        Inputs(cutoff, **{kind: read[n] for kind, read in forms.items()}) for n, cutoff in enumerate(cutoffs)
+    ]
+
+
+def read_inputs(inputs: Artifact, kind: InputType, split: str, timezone: str, origin: int = -1) -> list[Any]:
+    """Return a split's inputs, one per cutoff: `TableInput` or `MatrixInput`."""
+    places = zip(places_of(inputs, split, timezone, origin), windows_of(inputs, split, origin), strict=True)
+    return [read_input(inputs.path, kind, place, w.cutoff, inputs.info["features"]) for place, w in places]
 
 
 def read_input(

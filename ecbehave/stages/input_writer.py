@@ -11,21 +11,25 @@ import polars as pl
 
 from ecbehave.artifacts import Artifact
 from ecbehave.buckets import user_hash
-from ecbehave.config import PurchaseTask
+from ecbehave.config import PreferenceTask, PurchaseTask
 from ecbehave.inputs import matrix, table
-from ecbehave.inputs.facts import LogFacts
+from ecbehave.inputs.facts import ANY, LogFacts
 from ecbehave.inputs.pairs import Asking, PairTable
+from ecbehave.inputs.suggestions import Sources
 from ecbehave.memory import rows_at_once
 from ecbehave.models.protocol import InputType
 from ecbehave.parallel import in_order
 from ecbehave.schema import MATRIX_LABELS, MATRIX_USERS, PAIRS, TABLE_KEYS
 from ecbehave.stages import Context, clean
+from ecbehave.stages.candidates import CandidateLists
 from ecbehave.tables import TableWriters
 from ecbehave.tasks import Task, make_task
 from ecbehave.windows import future, history, shift
 
 #: What tasks and the matrix input read of the log.
 _COLUMNS = ("user_hash", "user_id", "ts", "event_type", "item_id")
+#: Where candidates are kept until the table is built.
+_LISTS = ".candidates"
 
 #: Measured resident bytes while a bucket's features are made: per event, and per value of a feature.
 _BYTES_PER_EVENT, _BYTES_PER_VALUE = 350, 12
@@ -75,26 +79,50 @@ class InputWriter:
         self.counts: dict[str, int] = {}
 
     def build(self, asked: Mapping[InputType, Sequence[Request]]) -> None:
-        """Write inputs, from one pass over the log, or two where features need sums over all users.
+        """Write inputs, from one pass over the log; one more where features need sums over all users, and one more
+        where the rows of a table are candidates, which are chosen from the matrix.
 
         Args:
-            asked: which inputs of each kind.
+            asked: which inputs of each kind; a table of candidates needs the matrix of the same requests.
         """
-        self._rows_at_once = self._plan(len(asked.get("table", [])))
-        tables_of = self._tables(asked["table"]) if "table" in asked else None
+        tables, matrices = asked.get("table", []), asked.get("matrix", [])
+        self._rows_at_once = self._plan(len(tables))
+        catalogue = self.catalogue
+        if tables and isinstance(catalogue, PairTable) and catalogue.sources is not None:
+            lists = CandidateLists(self._writers.folder / _LISTS, catalogue.sources, self._context.threads)
+            self._pass(matrices, None)
+            self._writers.finish()
+            self._choose(tables, lists)
+            self._pass([], self._pair_tables(catalogue, tables, lists))
+            lists.remove()
+        else:
+            self._pass(matrices, self._tables(tables) if tables else None)
+
+    def _pass(
+        self, matrices: Sequence[Request], tables_of: Callable[[pl.DataFrame], list["_Part"]] | None
+    ) -> None:
+        """Write matrices and tables bucket by bucket."""
 
         def made(bucket: pl.DataFrame) -> list[_Part]:
             parts = tables_of(bucket) if tables_of else []
-            for request in asked.get("matrix", []):
+            for request in matrices:
                 parts += self._matrix(request, bucket.lazy())
             return parts
 
-        columns = [*_COLUMNS, *(c for c in self.catalogue.columns() if c not in _COLUMNS)]
-        for parts in self._each(columns, made):
+        wanted = self.catalogue.columns() if tables_of else []
+        for parts in self._each([*_COLUMNS, *(c for c in wanted if c not in _COLUMNS)], made):
             for part in parts:
                 self._writers.open(part.file, part.schema).write(part.rows)
                 for what, n in part.counts.items():
                     self.counts[what] = self.counts.get(what, 0) + n
+
+    def _choose(self, requests: Sequence[Request], lists: CandidateLists) -> None:
+        """Choose the candidates of each request from its matrix."""
+        with self._context.progress.track(f"{self._stage}: candidates", len(requests)) as advance:
+            for request in requests:
+                stored = self._writers.folder / "matrix" / request.folder
+                lists.make(request.folder, matrix.read_matrix(stored, request.cutoff, has_labels=False))
+                advance(1)
 
     def _plan(self, n_tables: int) -> int:
         """Return how many events may be worked on at once.
@@ -105,8 +133,12 @@ class InputWriter:
         rows_per_user = self.catalogue.rows_per_user if isinstance(self.catalogue, PairTable) else 1
         n_values = len(self.schema) * n_tables * rows_per_user
         per_event = _BYTES_PER_EVENT + _BYTES_PER_VALUE * n_values // _EVENTS_PER_USER
-        memory, threads = self._context.memory_bytes, self._context.threads
-        return rows_at_once(self._stage, memory, threads, per_event, self._log.info["n_events"])
+        memory, threads, n_events = (
+            self._context.memory_bytes,
+            self._context.threads,
+            self._log.info["n_events"],
+        )
+        return rows_at_once(self._stage, memory, threads, per_event, n_events, work=rows_per_user)
 
     def _each(self, columns: Sequence[str], made: Callable[[pl.DataFrame], T]) -> Iterator[T]:
         """Yield what a function makes of each bucket, in their order."""
@@ -129,7 +161,7 @@ class InputWriter:
         """Return the function that makes the tables of a bucket."""
         catalogue = self.catalogue
         if isinstance(catalogue, PairTable):
-            return self._pair_tables(catalogue, requests)
+            return self._pair_tables(catalogue, requests, None)
         market = self._market(catalogue.market_sums(request.cutoff for request in requests))
         users = _Users(self._log, catalogue.facts)
 
@@ -141,13 +173,13 @@ class InputWriter:
         return made
 
     def _pair_tables(
-        self, catalogue: PairTable, requests: Sequence[Request]
+        self, catalogue: PairTable, requests: Sequence[Request], lists: CandidateLists | None
     ) -> Callable[[pl.DataFrame], list["_Part"]]:
         """Return the function that makes the tables of a bucket's pairs."""
         market = self._market(catalogue.market_sums([request.cutoff for request in requests]))
 
         def made(bucket: pl.DataFrame) -> list[_Part]:
-            asked = [self._asking(request, bucket.lazy()) for request in requests]
+            asked = [self._asking(request, bucket, lists) for request in requests]
             built = catalogue.tables(bucket.lazy(), asked, market)
             return [
                 self._table(request, rows, asking.true_pairs)
@@ -156,9 +188,11 @@ class InputWriter:
 
         return made
 
-    def _asking(self, request: Request, events: pl.LazyFrame) -> Asking:
-        population, labels = self._asked(request, events)
-        return Asking(population.collect(), None if labels is None else labels.collect(), request.cutoff)
+    def _asking(self, request: Request, bucket: pl.DataFrame, lists: CandidateLists | None) -> Asking:
+        population, labels = self._asked(request, bucket.lazy())
+        true_pairs = None if labels is None else labels.collect()
+        chosen = None if lists is None else lists.of(request.folder, bucket["user_hash"])
+        return Asking(population.collect(), true_pairs, request.cutoff, chosen)
 
     def _market(self, sums: _Sums[T, Known_co]) -> Known_co:
         if sums.columns():
@@ -173,14 +207,21 @@ class InputWriter:
         return rows.with_columns(cutoff=pl.lit(request.cutoff, TABLE_KEYS["cutoff"])).collect()
 
     def _table(self, request: Request, rows: pl.DataFrame, true_pairs: pl.DataFrame | None = None) -> "_Part":
-        counts = {f"{request.folder}.rows": rows.height}
+        # The rows of a ranking are those of its matrix: the users who are asked.
+        of_rows, of_true = ("candidates", "true_candidates") if self._is_ranking else ("rows", "positives")
+        counts = {f"{request.folder}.{of_rows}": rows.height}
         if request.end is not None:
-            counts[f"{request.folder}.positives"] = int(rows["label"].sum())
+            counts[f"{request.folder}.{of_true}"] = int(rows["label"].sum())
         if true_pairs is not None:
             # More than the positives: some were no candidates.
             counts[f"{request.folder}.true_pairs"] = true_pairs.height
-        schema = table.table_schema(self.schema, self._task.target, is_labelled=request.end is not None)
+        target = self.catalogue.target if isinstance(self.catalogue, PairTable) else None
+        schema = table.table_schema(self.schema, target, is_labelled=request.end is not None)
         return _Part(f"table/{request.folder}.parquet", rows, schema, counts)
+
+    @property
+    def _is_ranking(self) -> bool:
+        return self._task.output == "ranking"
 
     def _matrix(self, request: Request, events: pl.LazyFrame) -> list["_Part"]:
         known = events.filter(history(request.cutoff))
@@ -250,14 +291,12 @@ def users_file(log: Artifact) -> Path:
 def catalogue_of(context: Context, facts: LogFacts) -> table.Catalogue | PairTable:
     """Return the features that the config asks for and that the log supports."""
     config, asked, timezone = context.config.features, context.config.task, context.config.dataset.timezone
+    windows, gap = tuple(config.windows), config.session_gap
+    if isinstance(asked, PreferenceTask):
+        others = [ANY] if ANY in facts.groups and asked.event != ANY else []
+        sources = Sources(asked.candidates, (asked.event, *others), windows, timezone)
+        return PairTable(facts, "item_id", asked.candidates, windows, gap, timezone, sources)
     target = make_task(asked).target
     if isinstance(asked, PurchaseTask) and target is not None:
-        windows = tuple(config.windows)
-        return PairTable(facts, target, asked.candidates, windows, config.session_gap, timezone)
-    return table.Catalogue(
-        facts,
-        tuple(config.groups),
-        tuple(config.windows),
-        config.session_gap,
-        context.config.dataset.timezone,
-    )
+        return PairTable(facts, target, asked.candidates, windows, gap, timezone)
+    return table.Catalogue(facts, tuple(config.groups), windows, gap, timezone)

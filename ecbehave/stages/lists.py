@@ -5,22 +5,26 @@ import polars as pl
 from ecbehave.config import parse_duration
 from ecbehave.inputs.types import MatrixInput
 from ecbehave.models.baseline.popularity import most_popular
-from ecbehave.models.protocol import Scorer
 
 _RECENT = parse_duration("28d")
 
 
-def complete_lists(model: Scorer, data: MatrixInput, k: int) -> pl.DataFrame:
+def complete_lists(lists: pl.DataFrame, data: MatrixInput, k: int) -> pl.DataFrame:
     """Return k items per user of the population, or the whole catalogue where that is smaller.
 
     Where the model has no more items, those follow that most users had in the last 28 days, then ever.
+
+    Args:
+        lists: the model's `user_id`, `item_id`, `score`: at most k rows per user, best first.
+        data: who is asked, and what was had when.
+        k: length of the lists.
 
     Returns:
         `user_id`, `rank` (from 1), `item_id`, `score` (null for a filled-up item), `is_cold` (the model has no
         item for the user), in the order of the population.
     """
     users = data.users.filter("is_asked").select("user_id").with_row_index("position")
-    scored = model.predict(data, k).with_columns(place=pl.int_range(pl.len()).over("user_id"))
+    scored = lists.with_columns(place=pl.int_range(pl.len()).over("user_id"))
     n_scored = scored.group_by("user_id").agg(n=pl.len())
     short = users.join(n_scored, on="user_id", how="left").filter(pl.col("n").fill_null(0) < k)
     filler = (

@@ -1,9 +1,11 @@
 """predict: the model and the clean log -> `predictions/as_of=YYYY-MM-DD/`: scores of the whole population."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from shutil import rmtree
+from typing import cast
 
 import numpy as np
 import polars as pl
@@ -12,20 +14,20 @@ from numpy.typing import NDArray
 from ecbehave.artifacts import Artifact, Built, Outcome, Spec
 from ecbehave.errors import DataError
 from ecbehave.inputs.facts import LogFacts
-from ecbehave.inputs.feature_names import FeatureName
 from ecbehave.inputs.matrix import read_matrix
-from ecbehave.inputs.types import TableInput
-from ecbehave.models import input_type
-from ecbehave.models.protocol import Explains
+from ecbehave.inputs.types import Inputs, MatrixInput, TableInput
+from ecbehave.metrics.decision import places
 from ecbehave.schema import RANKING_SCORES, binary_scores
-from ecbehave.stages import Context, clean, train, upstream
+from ecbehave.stages import Context, clean, features, train, upstream
+from ecbehave.stages.decide import Rule, is_control
 from ecbehave.stages.input_writer import InputWriter, Request
 from ecbehave.stages.lists import complete_lists
+from ecbehave.stages.reasons import reasons
 from ecbehave.tables import TableWriter, TableWriters, read_groups
 from ecbehave.tasks import make_task
 from ecbehave.windows import last_day, midnight, shift
 
-VERSION = 2
+VERSION = 3
 
 SCORES = "scores.parquet"
 _INPUT = ".input"
@@ -74,7 +76,10 @@ def when(context: Context, log: Artifact, model: Artifact) -> When:
 
 def spec(context: Context, model: Artifact, log: Artifact, asked: When) -> Spec:
     """Return what the scores are made from."""
-    config = {"predict": {**context.public["predict"], "as_of": asked.as_of.isoformat()}}
+    config = {
+        "predict": {**context.public["predict"], "as_of": asked.as_of.isoformat()},
+        "decision": context.public["decision"],
+    }
     return Spec(
         "predict", VERSION, config, {train.name(context): model.fingerprint, clean.NAME: log.fingerprint}
     )
@@ -103,7 +108,7 @@ class _Scoring:
         self.context, self.log, self.info = context, log, artifact.info
         self.asked, self.folder = asked, folder
         self.config, self.task = context.config.predict, make_task(context.config.task)
-        self.kind = input_type(context.config.model, self.task.name, self.task.output, "model")
+        self.kinds = features.input_types(context)
         self.model, self.meta = train.load(context, artifact, asked.part)
 
     def build(self) -> Built:
@@ -121,9 +126,19 @@ class _Scoring:
         asked = "users" if self.task.target is None else "pairs"
         self.context.progress.say(
             f"predict: {counts[asked]:,} {asked} scored as of {self.asked.as_of} "
-            f"for the days up to {self.asked.horizon_end}"
+            f"for the days up to {self.asked.horizon_end}{self._said_of_targets(counts)}"
         )
         return Built(counts, info, {SCORES: schema}, seed=self.context.config.seed)
+
+    def _said_of_targets(self, counts: dict[str, int]) -> str:
+        if "targeted" not in counts:
+            return ""
+        control = (
+            f", {counts['control']:,} left alone as control"
+            if self.context.config.decision.control_share
+            else ""
+        )
+        return f"; {counts['targeted']:,} targeted{control}"
 
     def _write_input(self) -> None:
         """Build the input as of the cutoff with the very code that built the train inputs."""
@@ -131,67 +146,76 @@ class _Scoring:
         facts = LogFacts.from_info(self.info["facts"])
         with TableWriters(self.folder / _INPUT) as writers:
             writer = InputWriter(self.context, self.task, self.log, facts, writers, "predict")
-            writer.build({self.kind: [request]})
+            writer.build({kind: [request] for kind in self.kinds})
+
+    def _matrix(self) -> MatrixInput | None:
+        if "matrix" not in self.kinds:
+            return None
+        return read_matrix(self.folder / _INPUT / "matrix" / "asked", self.asked.cutoff, has_labels=False)
+
+    def _parts(self, matrix: MatrixInput | None) -> Iterator[Inputs]:
+        """Yield what is asked, a part of the table after the other; all rows of a user are in one part."""
+        names, left = tuple(self.info["features"]), None
+        for rows in read_groups(self.folder / _INPUT / "table" / "asked.parquet"):
+            whole = rows if left is None else pl.concat([left, rows])
+            is_last = whole["user_hash"] == whole["user_hash"][-1]
+            left = whole.filter(is_last)
+            yield Inputs(self.asked.cutoff, TableInput(whole.filter(~is_last), names), matrix)
+        if left is not None:
+            yield Inputs(self.asked.cutoff, TableInput(left, names), matrix)
 
     def _score_binary(self) -> dict[str, int]:
         """Score in a first pass; deciles and the rows to explain need all scores, so they come in a second."""
-        stored = self.folder / _INPUT / "table" / "asked.parquet"
-        names = tuple(self.info["features"])
-        groups = (TableInput(rows, names) for rows in read_groups(stored))
-        score = np.concatenate([np.empty(0), *(self.model.predict(g, 0)["score"].to_numpy() for g in groups)])
-        order = np.argsort(-score, kind="stable")
-        place = np.empty(score.size, dtype=np.int64)
-        place[order] = np.arange(score.size)
-        n_cold, done = 0, 0
+        matrix = self._matrix()
+        score = np.concatenate([np.empty(0), *(self.model.score(part) for part in self._parts(matrix))])
+        place, done = places(score), 0
+        counted = dict.fromkeys(("is_targeted", "is_control", "is_cold"), 0)
+        n_explained = 0
         with TableWriter(self.folder / SCORES, binary_scores(self.task.target)) as writer:
-            for rows in read_groups(stored):
-                part = slice(done, done + rows.height)
-                scored = self._binary_rows(TableInput(rows, names), score[part], place[part], score.size)
-                n_cold += int(scored["is_cold"].sum())
+            for data in self._parts(matrix):
+                n_rows = cast("TableInput", data.table).n_rows
+                part = slice(done, done + n_rows)
+                scored = self._binary_rows(data, score[part], place[part], score.size)
+                counted = {name: n + int(scored[name].sum()) for name, n in counted.items()}
+                n_explained += scored["reason_1"].count()
                 writer.write(scored)
-                done += rows.height
-        return {"users" if self.task.target is None else "pairs": done, "cold": n_cold}
+                done += n_rows
+        counts = {name.removeprefix("is_"): n for name, n in counted.items()}
+        asked = "users" if self.task.target is None else "pairs"
+        return {asked: done} | counts | {"explained": n_explained}
 
     def _binary_rows(
-        self, data: TableInput, score: NDArray[np.float64], place: NDArray[np.int64], n_all: int
+        self, data: Inputs, score: NDArray[np.float64], place: NDArray[np.int64], n_all: int
     ) -> pl.DataFrame:
-        reasons = self._reasons(data, place)
-        columns = {f"reason_{i + 1}": pl.Series([r[i] for r in reasons], dtype=pl.String) for i in range(3)}
+        table = cast("TableInput", data.table)
         target = [] if self.task.target is None else [self.task.target]
-        return data.frame.select("user_id", *target).with_columns(
+        probability = train.probabilities(self.meta, score)
+        rule = Rule.of(self.context.config.decision, self.meta)
+        would_target, control = rule.targets(probability, place), self._is_control(table)
+        is_targeted = would_target & ~control
+        explained = np.flatnonzero(is_targeted & (place < self.config.explain_rows))
+        return table.frame.select("user_id", *target).with_columns(
             pl.lit(self.asked.as_of).alias("as_of"),
             pl.lit(self.asked.horizon_end).alias("horizon_end"),
             pl.Series("score", score),
-            pl.Series("probability", train.probabilities(self.meta, score)),
+            pl.Series("probability", probability),
             pl.Series("decile", place * 10 // max(n_all, 1) + 1).cast(pl.UInt8),
-            is_new(data).alias("is_cold"),
+            pl.Series("is_targeted", is_targeted),
+            pl.Series("is_control", would_target & control),
+            is_new(table).alias("is_cold"),
             pl.lit(self.meta["kind"]).alias("model"),
-            **columns,
+            *reasons(self.model, data, explained, self.task, self.config.reasons).get_columns(),
         )
 
-    def _reasons(self, data: TableInput, place: NDArray[np.int64]) -> list[list[str | None]]:
-        """Return three sentences per row, for the rows with the highest scores; null for the others."""
-        reasons: list[list[str | None]] = [[None] * 3 for _ in range(data.n_rows)]
-        rows = np.flatnonzero(place < self.config.explain_rows)
-        if self.config.reasons == 0 or rows.size == 0 or not isinstance(self.model, Explains):
-            return reasons
-        chosen = TableInput(data.frame[rows], data.features)
-        names = [FeatureName.parse(feature) for feature in data.features]
-        drivers = self.model.contributions(chosen)[:, :-1]
-        order = np.argsort(-np.abs(drivers), axis=1, kind="stable")
-        values = [chosen.frame[feature] for feature in chosen.features]
-        for i, row in enumerate(rows):
-            strongest = (column for column in order[i] if drivers[i, column] != 0)
-            facts = dict.fromkeys(names[column].fact for column in strongest)
-            for n, fact in enumerate(list(facts)[: self.config.reasons]):
-                column = next(c for c in order[i] if names[c].fact == fact)
-                reasons[row][n] = reason(names[column], values[column][i], drivers[i, column])
-        return reasons
+    def _is_control(self, table: TableInput) -> NDArray[np.bool_]:
+        config, users = self.context.config, table.frame["user_hash"].to_numpy()
+        return is_control(users, self.asked.as_of, config.seed, config.decision.control_share)
 
     def _score_ranking(self) -> dict[str, int]:
-        stored = self.folder / _INPUT / "matrix" / "asked"
-        data = read_matrix(stored, self.asked.cutoff, has_labels=False)
-        lists = complete_lists(self.model, data, self.config.k).with_columns(
+        matrix = cast("MatrixInput", self._matrix())
+        parts = self._parts(matrix) if "table" in self.kinds else [Inputs(self.asked.cutoff, matrix=matrix)]
+        scored = pl.concat([self.model.lists(part, self.config.k) for part in parts])
+        lists = complete_lists(scored, matrix, self.config.k).with_columns(
             pl.lit(self.asked.as_of).alias("as_of"), pl.lit(self.meta["kind"]).alias("model")
         )
         with TableWriter(self.folder / SCORES, RANKING_SCORES) as writer:
@@ -205,15 +229,3 @@ def is_new(data: TableInput) -> pl.Series:
     days = [f for f in data.features if f.startswith("days_") and f.endswith("_all")]
     event = "days_any_all" if "days_any_all" in days else days[0]
     return data.frame[event] <= 1
-
-
-def reason(feature: FeatureName, value: float | str | None, contribution: float) -> str:
-    """Say what a feature did to the score: `days since the last purchase: 41 (raises the score)`.
-
-    Args:
-        feature: which one.
-        value: the user's own, a number or a category; None is unknown.
-        contribution: what it adds to the score.
-    """
-    direction = "raises" if contribution > 0 else "lowers"
-    return f"{feature.sentence(value)} ({direction} the score)"

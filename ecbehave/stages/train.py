@@ -1,26 +1,30 @@
 """train: `inputs/` -> `model/`: the judged model, its baseline, and the refit that scores."""
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ecbehave.artifacts import Artifact, Built, Outcome, Spec, changed_keys
 from ecbehave.config import PREPARATION, ModelConfig
 from ecbehave.errors import ArtifactError, DataError
-from ecbehave.inputs.types import TableInput
+from ecbehave.inputs.matrix import read_matrix
+from ecbehave.inputs.types import Inputs, TableInput
 from ecbehave.metrics.classification import best_f1_threshold
-from ecbehave.models import input_type
-from ecbehave.models.calibration import Calibration
-from ecbehave.models.protocol import Explains, InputType, Model, Options, Scorer
-from ecbehave.models.storage import check_folder, load_json, save_json
-from ecbehave.stages import Context, clean, features, ingest, prepared, upstream
-from ecbehave.stages.prepared import Prepared
+from ecbehave.models import COMPOSITE, making, model_class
+from ecbehave.models.calibration import restored, stored
+from ecbehave.models.calibration.choice import fit_calibration
+from ecbehave.models.labels import labels_of
+from ecbehave.models.prepared import transform_for
+from ecbehave.models.protocol import Options, Predictor
+from ecbehave.models.storage import check_folder, load_json, reading, save_json
+from ecbehave.stages import Context, clean, features, ingest, tuning, upstream
 from ecbehave.tasks import make_task
 
-VERSION = 2
+VERSION = 3
 
 #: Folders of the artifact: the model that evaluate judges, the rule it is compared with, the model that scores.
 FITTED, BASELINE, REFIT = "fitted", "baseline", "refit"
@@ -38,10 +42,9 @@ def name(context: Context) -> str:
 def settings(context: Context) -> dict[str, Any]:
     """Return the part of the config that the stage reads."""
     public = context.public
-    config = {key: public[key] for key in ("model", "baseline", "seed")}
+    config = {key: public[key] for key in ("model", "baseline", "tune", "calibration", "seed")}
     config["features"] = {key: public["features"][key] for key in PREPARATION}
     config["predict"] = {"refit": public["predict"]["refit"]}
-    config["evaluate"] = {"threshold": public["evaluate"]["threshold"]}
     return config
 
 
@@ -68,21 +71,26 @@ class _Training:
     def __init__(self, context: Context, inputs: Artifact, folder: Path) -> None:
         self.context, self.inputs, self.folder = context, inputs, folder
         self.task = make_task(context.config.task)
-        self.options = Options(context.config.seed, context.threads)
+        self.kinds = features.input_types(context)
+        self.options = Options(
+            context.config.seed, context.threads, self.task.output, context.config.features, self._ends()
+        )
 
     def build(self) -> Built:
         self.inputs.verify()
         config = self.context.config
-        with self.context.progress.track("train", 2 + config.predict.refit) as advance:
-            model, meta = self._fit(config.model, FITTED)
-            advance(1)
-            self._fit(config.baseline, BASELINE)
-            advance(1)
-            info: dict[str, Any] = {"kind": config.model.kind, "baseline": config.baseline.kind, FITTED: meta}
-            if isinstance(model, Explains):
+        chosen, info = self._tune()
+        n_fits = len(features.origins_in(self.inputs))
+        with self.context.progress.track("train", 2 * n_fits + config.predict.refit) as advance:
+            for origin in range(n_fits):
+                model, meta = self._fit(chosen, FITTED, origin)
+                advance(1)
+                self._fit(config.baseline, BASELINE, origin)
+                advance(1)
+            info |= {"kind": config.model.kind, "baseline": config.baseline.kind, FITTED: meta}
+            if model.explains:
                 info["importance"] = dict(model.importance())
-            if isinstance(model, Prepared):
-                info |= self._preparation(model)
+            info |= self._preparation(model)
             if config.predict.refit:
                 self.context.progress.say(f"train: {config.model.kind} once more, on the later windows too")
                 info[REFIT] = self._refit(model, meta)
@@ -93,83 +101,112 @@ class _Training:
         }
         return Built({}, info, seed=config.seed)
 
-    def _fit(self, config: ModelConfig, part: str) -> tuple[Model | Prepared, dict[str, Any]]:
-        kind = input_type(config, self.task.name, self.task.output, "model")
-        train, valid = self._read(kind, "train"), self._read(kind, "validation")
-        self.context.progress.say(f"train: {config.kind} on {len(train)} cutoff{'s' * (len(train) != 1)}")
+    def _tune(self) -> tuple[ModelConfig, dict[str, Any]]:
+        """Return the model with the settings that tuning found, where the config says `tune`, and what it came to."""
+        config = self.context.config
+        if config.tune is None:
+            return config.model, {}
+        tuned = tuning.search(self.context, config.tune, self.inputs, self.options)
+        (self.folder / tuning.FILE).write_text(tuning.winning_yaml(self.context, tuned), encoding="utf-8")
+        return tuned.model, {"tuning": tuned.info}
+
+    def _fit(self, config: ModelConfig, part: str, origin: int) -> tuple[Predictor, dict[str, Any]]:
+        train, valid = self._read("train", origin), self._read("validation", origin)
+        n_fits = len(features.origins_in(self.inputs))
+        which = f", fit {origin + 1} of {n_fits}" if n_fits > 1 else ""
+        self.context.progress.say(
+            f"train: {config.kind} on {len(train)} cutoff{'s' * (len(train) != 1)}{which}"
+        )
         if self.task.output == "binary":
-            _check_validation(TableInput.concat(valid))
-        newest = [replace(valid[-1], labels=None)] if kind == "matrix" else []
-        model = prepared.make(config, self.context.config.features, self._ends())
-        model.fit(train + newest, valid, self.options)
-        until = features.windows_of(self.inputs, "validation")[-1].end
-        meta = {"kind": config.kind, "knows_until": until.isoformat()}
+            _check_validation(labels_of(valid))
+        model = making.make(config, self.task.output)
+        model.fit([*train, valid[-1].as_history()], valid, self.options)
+        until = features.windows_of(self.inputs, "validation", origin)[-1].end
+        meta = {
+            "kind": config.kind,
+            "config": config.model_dump(mode="json"),
+            "knows_until": until.isoformat(),
+        }
         if self.task.output == "binary":
-            meta |= self._calibrate(model, TableInput.concat(valid))
-        self._save(model, part, meta)
+            meta |= self._calibrate(model, valid)
+        self._save(model, place_of(part, self.inputs, origin), meta)
         return model, meta
 
     def _ends(self) -> dict[datetime, datetime]:
         """Return the end of the label window of each cutoff."""
-        splits = ("train", "validation", "test")
-        return {w.cutoff: w.end for split in splits for w in features.windows_of(self.inputs, split)}
+        windows = (w for o in features.origins_in(self.inputs) for part in o.named().values() for w in part)
+        return {w.cutoff: w.end for w in windows}
 
-    def _preparation(self, model: Prepared) -> dict[str, Any]:
-        """Return what the manifest and the report say of selection and transformation."""
-        n_features, n_dropped = len(self.inputs.info["features"]), len(model.dropped_)
-        if n_dropped:
-            self.context.progress.say(f"train: {n_dropped} of {n_features} features left out")
-        selection = [{"feature": feature} | asdict(reason) for feature, reason in model.dropped_.items()]
-        return {"transform": asdict(model.settings), "selection": selection}
+    def _preparation(self, model: Predictor) -> dict[str, Any]:
+        """Return what the manifest and the report say of selection and transformation, where there was any."""
+        kind = self.context.config.model.kind
+        if kind not in COMPOSITE and not hasattr(model_class(kind), "transform"):
+            return {}
+        n_features, left_out = len(self.inputs.info["features"]), model.left_out()
+        if left_out:
+            self.context.progress.say(f"train: {len(left_out)} of {n_features} features left out")
+        info: dict[str, Any] = {"selection": [{"feature": f} | dict(why) for f, why in left_out.items()]}
+        if kind not in COMPOSITE:
+            info["transform"] = asdict(transform_for(model_class(kind), self.context.config.features))
+        return info
 
-    def _calibrate(self, model: Scorer, later: TableInput) -> dict[str, Any]:
-        """Learn probabilities and the threshold on the validation window."""
-        score = model.predict(later, 0)["score"].to_numpy()
-        calibration = Calibration.fit(score, later.label)
-        threshold = self.context.config.evaluate.threshold
-        if threshold == "f1":
-            threshold = best_f1_threshold(later.label, calibration.apply(score))
-        return {"calibration": calibration.to_dict(), "threshold": float(threshold)}
+    def _calibrate(self, model: Predictor, valid: list[Inputs]) -> dict[str, Any]:
+        """Learn probabilities on the validation windows, and the threshold with the best F1 there."""
+        score, label = np.concatenate([model.score(part) for part in valid]), labels_of(valid)
+        users = np.concatenate(
+            [cast("TableInput", part.table).frame["user_hash"].to_numpy() for part in valid]
+        )
+        calibration, losses = fit_calibration(self.context.config.calibration.method, score, label, users)
+        return {
+            "calibration": stored(calibration),
+            "calibration_log_loss": losses,
+            "f1_threshold": best_f1_threshold(label, calibration.apply(score)),
+        }
 
-    def _refit(self, model: Model | Prepared, meta: dict[str, Any]) -> dict[str, Any]:
+    def _refit(self, model: Predictor, meta: dict[str, Any]) -> dict[str, Any]:
         """Fit with the settings that the first fit chose; its calibration is kept."""
-        kind = input_type(self.context.config.model, self.task.name, self.task.output, "model")
-        everything = [part for split in ("train", "validation", "test") for part in self._read(kind, split)]
+        everything = [part for split in ("train", "validation", "test") for part in self._read(split)]
         until = self.inputs.info["end"]
-        if kind == "matrix":
-            everything.append(
-                features.read_input(self.inputs.path, kind, features.NEWEST, clean.instant(until), ())
-            )
+        end = clean.instant(until)
+        if "matrix" in self.kinds:
+            newest = self.inputs.path / "matrix" / features.NEWEST
+            everything.append(Inputs(end, matrix=read_matrix(newest, end, has_labels=False)))
         model.fit(everything, [], self.options)
         refit = meta | {"knows_until": until}
         self._save(model, REFIT, refit)
         return refit
 
-    def _read(self, kind: InputType, split: str) -> list[Any]:
-        return features.read_inputs(self.inputs, kind, split, self.context.config.dataset.timezone)
+    def _read(self, split: str, origin: int = -1) -> list[Inputs]:
+        timezone = self.context.config.dataset.timezone
+        return features.read_all(self.inputs, self.kinds, split, timezone, origin)
 
-    def _save(self, model: Model | Prepared, part: str, meta: dict[str, Any]) -> None:
+    def _save(self, model: Predictor, part: str, meta: dict[str, Any]) -> None:
         folder = self.folder / part
-        folder.mkdir()
+        folder.mkdir(parents=True)
         model.save(folder)
         save_json(folder / _META, meta)
 
 
-def _check_validation(later: TableInput) -> None:
-    n_positive = int(later.label.sum())
-    if later.n_rows == 0:
+def place_of(part: str, inputs: Artifact, origin: int) -> str:
+    """Return the folder of one of several fits; the last one, which is refitted, has no number."""
+    return part if origin == len(features.origins_in(inputs)) - 1 else f"origin-{origin + 1}/{part}"
+
+
+def _check_validation(label: NDArray[np.int8]) -> None:
+    n_positive = int(label.sum())
+    if label.size == 0:
         raise DataError(
             "the validation population is empty: no user was active before any validation cutoff; "
             "lengthen task.active_within, set split.validation higher, or bring more data"
         )
-    if n_positive in (0, later.n_rows):
+    if n_positive in (0, label.size):
         raise DataError(
-            f"the validation labels have one class only: {n_positive:,} of {later.n_rows:,} rows are 1; "
+            f"the validation labels have one class only: {n_positive:,} of {label.size:,} rows are 1; "
             f"change task.horizon or task.active_within, or set split.validation higher"
         )
 
 
-def load(context: Context, artifact: Artifact, part: str) -> tuple[Scorer, dict[str, Any]]:
+def load(context: Context, artifact: Artifact, part: str) -> tuple[Predictor, dict[str, Any]]:
     """Return a stored model and what is known of it, after checking every byte of it.
 
     Raises:
@@ -177,14 +214,16 @@ def load(context: Context, artifact: Artifact, part: str) -> tuple[Scorer, dict[
     """
     check_folder(artifact.path)
     artifact.verify()
-    config = context.config.baseline if part == BASELINE else context.config.model
     folder = artifact.path / part
-    return prepared.load(folder, config, context.config.features), load_json(folder / _META)
+    meta = load_json(folder / _META)
+    with reading(folder / _META):
+        config = model_class(meta["kind"]).config_class.model_validate(meta["config"])
+    return making.load(folder, config, make_task(context.config.task).output), meta
 
 
-def probabilities(meta: dict[str, Any], score: np.ndarray[Any, np.dtype[np.float64]]) -> Any:
+def probabilities(meta: dict[str, Any], score: NDArray[np.float64]) -> Any:
     """Return calibrated probabilities [N] of scores [N]."""
-    return Calibration.from_dict(meta["calibration"]).apply(score)
+    return restored(meta["calibration"]).apply(score)
 
 
 def trained(context: Context) -> Artifact:

@@ -18,7 +18,17 @@ DEFAULT = (10_000_000,)
 LOGS = {100: 1, 365: 4}
 #: Days before the last one of which some rows come late, and one of how many rows does.
 LATE_DAYS, LATE_ROWS = (1, 3, 8), 1_000
-HEADER = ["events", "days", "what", "ingest", "clean", "together", "of the rebuild", "peak memory", "files rewritten"]
+HEADER = [
+    "events",
+    "days",
+    "what",
+    "ingest",
+    "clean",
+    "together",
+    "of the rebuild",
+    "peak memory",
+    "files rewritten",
+]
 
 
 def sections(bench: Bench) -> Iterator[Section]:

@@ -13,6 +13,8 @@ from typing import Any
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+#: Of the cutoffs, in the order of time.
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-from measure import HERE, Measured, measure
+from measure import HERE, SPLITS, Measured, measure
 
 from ecbehave.artifacts import Artifact
 from ecbehave.config import parse_duration
@@ -70,7 +70,7 @@ def requests(inputs: Artifact, kind: Kind, log: Path) -> dict[str, Any]:
         "features": [
             {"name": str(n), "measure": n.measure, "event": n.event, "window": n.window} for n in names
         ],
-        "cutoffs": [request(split, w) for split in inputs.info["splits"] for w in windows_of(inputs, split)],
+        "cutoffs": [request(split, w) for split in SPLITS for w in windows_of(inputs, split)],
     }
 
 

@@ -15,10 +15,16 @@ from pathlib import Path
 import ablation
 import accuracy
 import aggregates
+import boosting_cost
+import calibration
+import ensemble_peers
 import increment
+import kinds
+import rerank
 import scale
 import speed
 import synthesis
+import tuning
 from measure import Bench, find_data
 from section import Section
 from simulated import parse_sizes
@@ -34,6 +40,12 @@ PARTS: dict[str, Callable[[Bench], Iterable[Section]]] = {
     "increment": increment.sections,
     "featuretools": synthesis.sections,
     "ablation": ablation.sections,
+    "kinds": kinds.sections,
+    "autogluon": ensemble_peers.sections,
+    "boosting": boosting_cost.sections,
+    "calibration": calibration.sections,
+    "rerank": rerank.sections,
+    "tuning": tuning.sections,
 }
 
 
@@ -52,7 +64,8 @@ def main() -> None:
         "--events",
         type=parse_sizes,
         metavar="N,...",
-        help="sizes of simulated logs, such as 5M,20M,50M (scale, aggregates, increment); by default small ones",
+        help="sizes of simulated logs, such as 5M,20M,50M (scale, aggregates, increment), or the number of users to "
+        "score (boosting); by default small ones",
     )
     parser.add_argument("--by-group", action="store_true", help="ablation: group by group, too (ten minutes)")
     asked = parser.parse_args()

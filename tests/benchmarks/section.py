@@ -1,6 +1,6 @@
 """A table of results with the facts that make it repeatable, as plain text or Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,7 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def interval(measured: dict[str, Any], sign: str = "") -> str:
+def interval(measured: Mapping[str, Any], sign: str = "") -> str:
     """Write a metric with its 95 % interval: `0.851 [0.826, 0.874]`."""
     value, low, high = (measured[key] for key in ("value", "low", "high"))
     return f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"

@@ -34,11 +34,13 @@ class Shop:
         return sorted((self.folder / "events").glob("*.parquet"))
 
 
-def simulate(folder: Path, n_events: int, *options: str, days: int = 365) -> Shop:
+def simulate(
+    folder: Path, n_events: int, *options: str, days: int = 365, events_per_user: float = EVENTS_PER_USER
+) -> Shop:
     """Write about `n_events` events, by `ecbehave simulate`; configs find them by `ECBEHAVE_SHOP`."""
-    n_users = max(n_events // EVENTS_PER_USER, 1)
+    n_users = max(int(n_events / events_per_user), 1)
     shown = ["ecbehave", "simulate", f"--users={n_users}", f"--items={N_ITEMS}", f"--days={days}"]
-    shown += [f"--events-per-user={EVENTS_PER_USER}", f"--seed={SEED}", *options]
+    shown += [f"--events-per-user={events_per_user:g}", f"--seed={SEED}", *options]
     command = shlex.join(shown)
     print(f"  {command}", file=sys.stderr, flush=True)
     done = measure([sys.executable, "-m", *shown, "--json", "--quiet", "--out", str(folder)])

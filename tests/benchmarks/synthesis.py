@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 from ablation import compare
 from accuracy import KEYS
-from measure import HERE, Bench, Ecbehave, Measured, measure
+from measure import HERE, SPLITS, Bench, Ecbehave, Measured, measure
 from peer_models import lightgbm_scores
 from section import Section, gigabytes, interval
 
@@ -89,7 +89,7 @@ def _ours(workspace: Path) -> tuple[Table, int]:
     if inputs is None:
         raise RuntimeError(f"the features stage has published nothing in {workspace}")
     timezone = inputs.manifest["config"]["dataset"]["timezone"]
-    tables = {s: TableInput.concat(read_inputs(inputs, "table", s, timezone)) for s in inputs.info["splits"]}
+    tables = {s: TableInput.concat(read_inputs(inputs, "table", s, timezone)) for s in SPLITS}
     is_sampled = pl.col("user_id").cast(pl.Int64) % ONE_IN == 0
     train, test = (tables[split].frame.filter(is_sampled) for split in ("train", "test"))
     return Table(train, test, tables["train"].features), sum(t.n_rows for t in tables.values())

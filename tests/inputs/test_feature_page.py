@@ -51,6 +51,14 @@ def test_a_group_says_what_it_needs() -> None:
     )
 
 
+def test_what_sources_say_of_candidates_is_on_the_page() -> None:
+    measures = ("similar_score", "similar_rank", "affinity_score", "affinity_rank", "popular_rank")
+    for measure in measures:
+        assert PAGE.count(f"| `item_{measure}_") == 1 + (measure == "popular_rank")
+    for event in ("purchase", "any"):
+        assert f"| `item_popular_rank_{event}_<window>` | 1 or more |" in PAGE
+
+
 def test_the_command_line_prints_it() -> None:
     done = ecbehave("config", "features")
     assert (done.code, done.out, done.err) == (0, PAGE, "")

@@ -2,16 +2,16 @@
 
 import math
 from dataclasses import replace
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import lightgbm as lgb
 import numpy as np
 import polars as pl
 import pytest
-from planted import ONCE, RFM, customers, make, table
+from planted import CUTOFF, ONCE, RFM, customers, make, table
 
-from ecbehave.errors import ArtifactError
+from ecbehave.errors import ConfigError, DataError
 from ecbehave.inputs.types import TableInput
 from ecbehave.models.protocol import Options
 
@@ -28,7 +28,12 @@ SETTINGS: dict[str, Any] = {
 
 
 def bare(
-    train: TableInput, valid: TableInput | None, n_trees: int, options: Options, **changes: Any
+    train: TableInput,
+    valid: TableInput | None,
+    n_trees: int,
+    options: Options,
+    positive_weight: float = 1.0,
+    **changes: Any,
 ) -> lgb.Booster:
     parameters = {
         "objective": "binary",
@@ -46,10 +51,11 @@ def bare(
         "force_row_wise": True,
         "verbosity": -1,
     } | changes
-    data = lgb.Dataset(train.values, train.label)
+    data = lgb.Dataset(train.values, train.label, weight=np.where(train.label == 1, positive_weight, 1.0))
     if valid is None:
         return lgb.train(parameters, data, n_trees)
-    sets = [data.create_valid(valid.values, valid.label)]
+    weight = np.where(valid.label == 1, positive_weight, 1.0)
+    sets = [data.create_valid(valid.values, valid.label, weight=weight)]
     return lgb.train(parameters, data, n_trees, sets, callbacks=[lgb.early_stopping(15, verbose=False)])
 
 
@@ -72,13 +78,15 @@ def flipped(data: TableInput) -> TableInput:
     return replace(data, frame=data.frame.with_columns(label=1 - pl.col("label")))
 
 
-@pytest.mark.parametrize("options", [Options(seed=0, threads=1), Options(seed=5, threads=2)], ids=str)
+@pytest.mark.parametrize(
+    "options", [Options(seed=0, threads=1), Options(seed=5, threads=2)], ids=["seed 0", "seed 5"]
+)
 def test_equals_a_bare_call(options: Options):
     parts, valid, asked = [noisy(0), noisy(1)], noisy(2), noisy(3)
     model = make("boosting", **SETTINGS).fit(parts, [valid], options)
     booster = bare(TableInput.concat(parts), valid, 80, options)
-    assert model.n_trees_ == booster.best_iteration
-    assert 1 < model.n_trees_ < 80 - 15
+    assert model.trees_.n_trees == booster.best_iteration
+    assert 1 < model.trees_.n_trees < 80 - 15
     score = model.predict(asked, 0)["score"].to_numpy()
     np.testing.assert_array_equal(score, raw(booster, asked, booster.best_iteration))
 
@@ -102,28 +110,21 @@ def test_stops_where_the_validation_window_says():
     good = make("boosting", **SETTINGS).fit([noisy(0)], [noisy(1)], ONCE)
     # Against the opposite labels every tree makes the loss worse, so the first is the best.
     bad = make("boosting", **SETTINGS).fit([noisy(0)], [flipped(noisy(1))], ONCE)
-    assert (bad.n_trees_, good.n_trees_ > 1) == (1, True)
+    assert (bad.trees_.n_trees, good.trees_.n_trees > 1) == (1, True)
 
 
 def test_all_validation_cutoffs_have_a_say():
-    both = make("boosting", **SETTINGS).fit([noisy(0)], [noisy(1), noisy(2)], ONCE)
-    booster = bare(noisy(0), TableInput.concat([noisy(1), noisy(2)]), 80, ONCE)
-    assert both.n_trees_ == booster.best_iteration
-    assert both.n_trees_ != make("boosting", **SETTINGS).fit([noisy(0)], [noisy(1)], ONCE).n_trees_
-
-
-def test_trees_after_the_best_one_are_not_stored(tmp_path: Path):
-    model = make("boosting", **SETTINGS).fit([noisy(0)], [noisy(1)], ONCE)
-    model.save(tmp_path)
-    text = (tmp_path / "trees.txt").read_text(encoding="utf-8")
-    assert text.count("\nTree=") == model.n_trees_ < 80
+    windows = [noisy(2), noisy(3)]
+    both = make("boosting", **SETTINGS).fit([noisy(0)], windows, ONCE).trees_.n_trees
+    assert both == bare(noisy(0), TableInput.concat(windows), 80, ONCE).best_iteration
+    assert both != make("boosting", **SETTINGS).fit([noisy(0)], windows[:1], ONCE).trees_.n_trees
 
 
 def test_a_refit_grows_as_many_trees_as_the_first_fit_kept():
     model = make("boosting", **SETTINGS).fit([noisy(0)], [noisy(1)], ONCE)
-    n_trees, everything = model.n_trees_, [noisy(0), noisy(1), noisy(2)]
+    n_trees, everything = model.trees_.n_trees, [noisy(0), noisy(1), noisy(2)]
     score = model.fit(everything, [], ONCE).predict(noisy(3), 0)["score"].to_numpy()
-    assert model.n_trees_ == model.booster_.current_iteration() == n_trees
+    assert model.trees_.n_trees == model.trees_.booster.current_iteration() == n_trees
     np.testing.assert_array_equal(
         score, raw(bare(TableInput.concat(everything), None, n_trees, ONCE), noisy(3), n_trees)
     )
@@ -131,7 +132,7 @@ def test_a_refit_grows_as_many_trees_as_the_first_fit_kept():
 
 def test_without_any_validation_window_it_grows_all_trees():
     model = make("boosting", **SETTINGS).fit([noisy(0)], [], ONCE)
-    assert model.n_trees_ == model.booster_.current_iteration() == 80
+    assert model.trees_.n_trees == model.trees_.booster.current_iteration() == 80
 
 
 def test_too_few_rows_for_a_split_leave_the_base_rate():
@@ -155,18 +156,163 @@ def test_contributions_and_importance_point_at_what_matters():
     assert np.abs(drivers[:, 1]).max() < np.abs(drivers[:, 0]).min()
 
 
-def test_threads_are_not_part_of_the_model(tmp_path: Path):
-    make("boosting", **SETTINGS).fit([noisy(0)], [noisy(1)], Options(0, 2)).save(tmp_path)
-    text = (tmp_path / "trees.txt").read_text(encoding="utf-8")
-    assert "[learning_rate: 0.2]" in text
-    assert "num_threads" not in text
+# ---- class weights
 
 
-def test_text_that_holds_no_trees(tmp_path: Path):
-    model = make("boosting", **SETTINGS).fit([noisy(0)], [noisy(1)], ONCE)
-    model.save(tmp_path)
-    (tmp_path / "trees.txt").write_text("tree\nversion=v4\n", encoding="utf-8")
-    with pytest.raises(
-        ArtifactError, match=rf"^model file {tmp_path}/trees\.txt was refused: .*; train again"
-    ):
-        type(model).load(tmp_path, model.config)
+@pytest.mark.parametrize(("setting", "weight"), [(4.0, 4.0), (0.5, 0.5), ("balanced", None)])
+def test_positive_rows_weigh_more_in_train_and_validation(setting: Any, weight: float | None):
+    train, valid, asked = noisy(0), noisy(1), noisy(2)
+    if weight is None:
+        weight = int((train.label == 0).sum()) / int((train.label == 1).sum())
+        assert weight != 1
+    model = make("boosting", **SETTINGS, positive_weight=setting).fit([train], [valid], ONCE)
+    booster = bare(train, valid, 80, ONCE, weight)
+    assert model.trees_.n_trees == booster.best_iteration
+    score = model.predict(asked, 0)["score"].to_numpy()
+    np.testing.assert_array_equal(score, raw(booster, asked, booster.best_iteration))
+    assert not np.array_equal(score, raw(bare(train, valid, 80, ONCE), asked, booster.best_iteration))
+
+
+# ---- monotone constraints
+
+
+def wavy(n_rows: int = 600, seed: int = 0) -> TableInput:
+    """The label follows each of two features up and down again."""
+    rng = np.random.default_rng(seed)
+    up, down, free = rng.uniform(0, 6, (3, n_rows))
+    label = rng.random(n_rows) < 1 / (1 + np.exp(-np.sin(up) - np.sin(down) - np.sin(free)))
+    features = {"up": up.tolist(), "down": down.tolist(), "free": free.tolist()}
+    return table(features, label.astype(int).tolist())
+
+
+def along(model: Any, feature: str) -> np.ndarray:
+    """Return how the score moves from step to step, while the feature rises and the others stay as they are."""
+    steps = np.linspace(0, 6, 200)
+    others = {name: [3.0] * 200 for name in ("up", "down", "free")}
+    return np.diff(model.predict(table(others | {feature: steps.tolist()}), 0)["score"].to_numpy())
+
+
+def test_the_score_follows_a_feature_in_the_direction_that_is_set():
+    settings = SETTINGS | {"feature_share": 1.0, "min_rows_per_leaf": 20}
+    free = make("boosting", **settings).fit([wavy()], [], ONCE)
+    for feature in ("up", "down", "free"):
+        moves = along(free, feature)
+        assert (moves.max() > 0, moves.min() < 0) == (True, True)
+    monotone = {"down": "decreasing", "up": "increasing"}
+    model = make("boosting", **settings, monotone=monotone).fit([wavy()], [], ONCE)
+    assert along(model, "up").min() == 0 < along(model, "up").max()
+    assert along(model, "down").max() == 0 > along(model, "down").min()
+    moves = along(model, "free")
+    assert (moves.max() > 0, moves.min() < 0) == (True, True)
+
+
+@pytest.mark.parametrize(("name", "hint"), [("frei", "; did you mean 'free'?"), ("amount_purchase_all", ".")])
+def test_a_constraint_on_a_feature_that_there_is_not(name: str, hint: str):
+    with pytest.raises(ConfigError) as caught:
+        make("boosting", monotone={"up": "increasing", name: "increasing"}).fit([wavy()], [], ONCE)
+    assert str(caught.value) == (
+        f"model.monotone.{name}: the model is given no feature of this name{hint} "
+        f"It may have been left out by features.select, or made into other columns; take it out"
+    )
+
+
+# ---- ranking
+
+RANKED = Options(seed=0, threads=1, output="ranking")
+
+
+def candidates(n_users: int = 60, seed: int = 0, n_candidates: int | None = None) -> TableInput:
+    """Each user's candidates at two cutoffs, between 3 and 11 of them; who is nearest is mostly the one chosen.
+
+    Users differ in `level`, which says nothing of the order within one.
+    """
+    rng = np.random.default_rng(seed)
+    cutoffs, users, distance, level, label = [], [], [], [], []
+    for cutoff in (CUTOFF, CUTOFF + timedelta(days=14)):
+        for user in range(n_users):
+            n = n_candidates or int(rng.integers(3, 12))
+            near, own = rng.uniform(0, 1, n), rng.uniform(0, 1)
+            cutoffs += [cutoff] * n
+            users += [user] * n
+            distance += (near + own).tolist()
+            level += [own] * n
+            label += (np.arange(n) == np.argmin(near + rng.normal(0, 0.1, n))).astype(int).tolist()
+    plain = table({"distance": distance, "level": level, "noise": rng.uniform(size=len(users))}, label)
+    frame = plain.frame.with_columns(
+        pl.Series("cutoff", cutoffs, pl.Datetime("us", "UTC")),
+        pl.Series("user_hash", users, pl.UInt64),
+        user_id=pl.format("u{}", pl.Series(users)),
+        item_id=pl.format("i{}", pl.int_range(pl.len()).over(pl.Series(cutoffs), pl.Series(users))),
+    )
+    return replace(plain, frame=frame)
+
+
+def sizes(data: TableInput) -> list[int]:
+    return data.frame.group_by("cutoff", "user_id", maintain_order=True).len()["len"].to_list()
+
+
+@pytest.mark.parametrize("changes", [{}, {"rank_depth": 3, "rank_norm": False}])
+def test_candidates_are_ranked_like_a_bare_lambdarank_call(changes: dict[str, Any]):
+    train, valid, asked = candidates(), candidates(seed=1), candidates(seed=2)
+    model = make("boosting", **SETTINGS, positive_weight=9.0, **changes).fit([train], [valid], RANKED)
+    depth, norm = changes.get("rank_depth", 20), changes.get("rank_norm", True)
+    parameters = {
+        "objective": "lambdarank",
+        "metric": "ndcg",
+        "eval_at": [depth],
+        "lambdarank_truncation_level": depth,
+        "lambdarank_norm": norm,
+        "learning_rate": 0.2,
+        "num_leaves": 5,
+        "min_data_in_leaf": 7,
+        "feature_fraction": 0.6,
+        "bagging_fraction": 0.7,
+        "bagging_freq": 1,
+        "lambda_l2": 2.5,
+        "seed": 0,
+        "num_threads": 1,
+        "deterministic": True,
+        "force_row_wise": True,
+        "verbosity": -1,
+    }
+    data = lgb.Dataset(train.values, train.label, group=sizes(train))
+    later = data.create_valid(valid.values, valid.label, group=sizes(valid))
+    booster = lgb.train(parameters, data, 80, [later], callbacks=[lgb.early_stopping(15, verbose=False)])
+    assert model.trees_.n_trees == booster.best_iteration
+    score = model.predict(asked, 0)["score"].to_numpy()
+    np.testing.assert_array_equal(score, raw(booster, asked, booster.best_iteration))
+
+
+def test_the_chosen_candidate_comes_first_and_what_users_differ_in_does_not_matter():
+    model = make("boosting", **SETTINGS | {"feature_share": 1.0}).fit(
+        [candidates()], [candidates(seed=1)], RANKED
+    )
+    scored = model.predict(candidates(seed=2), 0)
+    best = scored.with_columns(label=candidates(seed=2).frame["label"]).sort("score", descending=True)
+    first = best.group_by("cutoff", "user_id").first()
+    assert first["label"].mean() > 0.6
+    assert candidates(seed=2).frame["label"].mean() < 0.2
+    with_level = model.importance()["level"]
+    pointwise = make("boosting", **SETTINGS).fit([candidates()], [candidates(seed=1)], ONCE)
+    assert with_level < pointwise.importance()["level"]
+
+
+def test_a_refit_of_a_ranking_keeps_the_number_of_trees():
+    model = make("boosting", **SETTINGS).fit([candidates()], [candidates(seed=1)], RANKED)
+    kept = model.trees_.n_trees
+    assert 1 < kept < 80
+    assert model.fit([candidates(), candidates(seed=1)], [], RANKED).trees_.n_trees == kept
+
+
+@pytest.mark.parametrize("is_too_many", [False, True])
+def test_more_candidates_than_lightgbm_can_rank(is_too_many: bool):
+    data = candidates(n_users=1, n_candidates=10_000 + is_too_many)
+    model = make("boosting", **SETTINGS | {"max_trees": 1})
+    if not is_too_many:
+        assert model.fit([data], [], RANKED).trees_.n_trees == 1
+        return
+    with pytest.raises(DataError) as caught:
+        model.fit([data], [], RANKED)
+    assert str(caught.value) == (
+        "a user has 10,001 candidates at one cutoff, but boosting ranks at most 10,000; lower task.candidates"
+    )

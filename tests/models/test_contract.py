@@ -1,4 +1,4 @@
-"""What every registered kind must do, for every task output that it serves."""
+"""What every plain kind must do, for every task output that it serves; test_composites.py has those made of others."""
 
 import inspect
 import json
@@ -12,33 +12,40 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import polars as pl
 import pytest
-from planted import ONCE, RFM, customers, lists, make, matrix, table, visitors
+from planted import CUTOFF, ONCE, RFM, TENURE, candidates, customers, lists, make, matrix, table, visitors
 from polars.testing import assert_frame_equal
 from pydantic import ValidationError
 
 from ecbehave.config import ModelConfig
 from ecbehave.errors import ArtifactError, ConfigError, DataError
-from ecbehave.inputs.types import MatrixInput, TableInput
-from ecbehave.models import KINDS, config_class, input_type, model_class
+from ecbehave.inputs.types import Inputs, MatrixInput, TableInput
+from ecbehave.models import COMPOSITE, KINDS, PLAIN, config_class, input_types, model_class
 from ecbehave.models.protocol import Explains, Model, Options
+from ecbehave.models.single import Single
 from ecbehave.models.storage import check_folder, load_json, save_json
 
-CASES = [(kind, output) for kind in KINDS for output in model_class(kind).inputs]
+CASES = [(kind, output) for kind in PLAIN for output in model_class(kind).inputs]
 BINARY = [kind for kind, output in CASES if output == "binary"]
 RANKING = [kind for kind, output in CASES if output == "ranking"]
+#: Those that make lists themselves; the others score candidates, and `Single` makes the lists.
+LISTS = [kind for kind in RANKING if model_class(kind).inputs["ranking"] == "matrix"]
 K = 4
 
 every_case = pytest.mark.parametrize(("kind", "output"), CASES)
 every_binary = pytest.mark.parametrize("kind", BINARY)
-every_ranking = pytest.mark.parametrize("kind", RANKING)
-every_kind = pytest.mark.parametrize("kind", KINDS)
+every_ranking = pytest.mark.parametrize("kind", LISTS)
+every_ranker = pytest.mark.parametrize("kind", RANKING)
+every_kind = pytest.mark.parametrize("kind", PLAIN)
 
 
 def planted(kind: str, output: str, seed: int = 0) -> Any:
-    return customers(seed=seed) if model_class(kind).inputs[output] == "table" else visitors(seed=seed)
+    if model_class(kind).inputs[output] == "matrix":
+        return visitors(seed=seed)
+    return customers(seed=seed) if output == "binary" else candidates(seed=seed)
 
 
 def fitted(kind: str, output: str, options: Options = ONCE) -> Model:
+    options = replace(options, output=output)
     return make(kind).fit([planted(kind, output)], [planted(kind, output, seed=1)], options)
 
 
@@ -107,7 +114,7 @@ def test_config_refuses_an_unknown_kind():
 @every_case
 def test_input_type_is_what_the_kind_declares(kind: str, output: str):
     config = model_class(kind).config_class(kind=kind)
-    assert input_type(config, "some task", output, "model") == model_class(kind).inputs[output]
+    assert input_types(config, "some task", output, "model") == {model_class(kind).inputs[output]}
 
 
 @pytest.mark.parametrize(
@@ -117,9 +124,9 @@ def test_input_type_is_what_the_kind_declares(kind: str, output: str):
 def test_a_task_that_the_kind_does_not_serve(kind: str, task: str, output: str, serving: list[str]):
     config = model_class(kind).config_class(kind=kind)
     with pytest.raises(ConfigError) as caught:
-        input_type(config, task, output, "baseline")
+        input_types(config, task, output, "baseline")
     assert str(caught.value) == (
-        f"baseline.kind: {kind} does not serve the task {task}; these do: {', '.join(serving)}"
+        f"baseline.kind: {kind} does not serve the task {task}; these do: {', '.join([*serving, *COMPOSITE])}"
     )
 
 
@@ -128,7 +135,7 @@ def test_a_task_that_the_kind_does_not_serve(kind: str, task: str, output: str, 
 
 def of_pairs(data: TableInput) -> TableInput:
     """Every user with two items, and the features of the user as those of the pair."""
-    names = {feature: f"item_{feature}" for feature in RFM}
+    names = {feature: f"item_{feature}" for feature in (*RFM, TENURE)}
     frame = (
         data.frame.rename(names)
         .with_columns(item_id=pl.Series([["i1", "i2"]] * data.n_rows))
@@ -202,6 +209,19 @@ def test_the_likeliest_item_comes_first(kind: str):
     assert {own[0] for own in lists(scored).values()} == {"i03"}
 
 
+@every_ranker
+def test_the_best_candidate_of_a_user_comes_first(kind: str):
+    config = make(kind).config
+    given = [Inputs(CUTOFF, candidates(seed=seed), visitors(seed=seed)) for seed in range(3)]
+    model = Single(config, "ranking").fit(given[:1], given[1:2], replace(ONCE, output="ranking"))
+    scored = model.lists(given[2], 2)
+    assert scored.schema == {"user_id": pl.String, "item_id": pl.String, "score": pl.Float64}
+    assert {own[0] for own in lists(scored).values()} == {"i03"}
+    assert scored.group_by("user_id").len()["len"].max() <= 2  # type: ignore[operator]
+    score = model.score(given[2])
+    assert score.shape == (given[2].table.n_rows,)  # type: ignore[union-attr]
+
+
 @every_binary
 def test_a_row_scores_the_same_in_any_company(kind: str):
     model, asked = fitted(kind, "binary"), customers(seed=2)
@@ -214,7 +234,7 @@ def test_a_row_scores_the_same_in_any_company(kind: str):
 
 @every_binary
 def test_a_user_without_a_purchase_has_a_score(kind: str):
-    never = table(dict(zip([*RFM, "count_view_7d"], [[None], [0.0], [0.0], [None]], strict=True)))
+    never = table({name: [None] for name in customers().features} | {RFM[1]: [0.0], RFM[2]: [0.0]})
     assert fitted(kind, "binary").predict(never, 0)["score"].is_finite().all()
 
 
@@ -320,7 +340,7 @@ def test_a_loaded_model_gives_the_same_scores(kind: str, output: str, tmp_path: 
 @every_case
 @pytest.mark.parametrize("threads", [1, 2])
 def test_same_seed_gives_the_same_bytes(kind: str, output: str, threads: int, tmp_path: Path):
-    first, second = fitted(kind, output), fitted(kind, output, Options(seed=0, threads=threads))
+    first, second = fitted(kind, output), fitted(kind, output, replace(ONCE, threads=threads))
     assert saved(first, tmp_path / "first") == saved(second, tmp_path / "second")
     asked = planted(kind, output, seed=2)
     assert_frame_equal(first.predict(asked, K), second.predict(asked, K), check_exact=True)
@@ -331,7 +351,8 @@ def test_refit_keeps_the_settings_of_the_first_fit(kind: str, output: str, tmp_p
     model, more = fitted(kind, output), [planted(kind, output, seed) for seed in (0, 1)]
     saved(model, tmp_path / "first")
     loaded = type(model).load(tmp_path / "first", make(kind).config)
-    refits = [found.fit(more, [], ONCE) for found in (model, loaded)]
+    options = replace(ONCE, output=output)
+    refits = [found.fit(more, [], options) for found in (model, loaded)]
     assert refits[0] is model
     assert saved(refits[0], tmp_path / "refit") == saved(refits[1], tmp_path / "loaded")
     assert model.predict(more[0], K)["score"].is_finite().all()
@@ -442,6 +463,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     module.Wordy = Wordy  # type: ignore[attr-defined]
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, module.__name__, module)
+        patch.setitem(PLAIN, "wordy", "wordy:Wordy")
         patch.setitem(KINDS, "wordy", "wordy:Wordy")
         config_class.cache_clear()
         yield
@@ -453,14 +475,14 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_new_kind_is_one_line(tmp_path: Path):
     config = config_class().model_validate(run_config(model={"kind": "wordy", "letters": 2}))
     found = model_class("wordy")
-    assert input_type(config.model, "preference", "ranking", "model") == "matrix"
+    assert input_types(config.model, "preference", "ranking", "model") == {"matrix"}
     model = found(config.model).fit([visitors()], [], ONCE)
     saved(model, tmp_path / "model")
     loaded = found.load(tmp_path / "model", config.model)
     asked = matrix([], n_users=1, items=["cat", "elephant", "mouse"])
     assert loaded.predict(asked, 2).rows() == [("u0000", "elephant", 16.0), ("u0000", "mouse", 10.0)]
-    with pytest.raises(ConfigError, match=f"these do: {', '.join([*RANKING, 'wordy'])}$"):
-        input_type(make("rfm").config, "preference", "ranking", "model")
+    with pytest.raises(ConfigError, match=f"these do: {', '.join([*RANKING, 'wordy', *COMPOSITE])}$"):
+        input_types(make("rfm").config, "preference", "ranking", "model")
 
 
 def test_a_kind_that_is_taken_back_is_unknown_again():

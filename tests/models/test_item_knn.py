@@ -238,12 +238,16 @@ def test_learns_from_the_newest_history_only():
 
 
 @pytest.mark.parametrize("products", [1, 7, 40, 200])
-def test_block_size_changes_nothing(products: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+@pytest.mark.parametrize("threads", [1, 3])
+def test_neither_block_size_nor_threads_change_anything(
+    products: int, threads: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     data = matrix(random_pairs(np.random.default_rng(1), 30, 12), 30, letters(14))
     names = ("whole", "blocks")
-    for name in names:
+    for name, options in zip(names, (ONCE, replace(ONCE, threads=threads)), strict=True):
         (tmp_path / name).mkdir()
-        fit(data, neighbours=4, min_users=3).save(tmp_path / name)
+        settings = PLAIN | {"neighbours": 4, "min_users": 3}
+        make("item_knn", **settings).fit([data], [], options).save(tmp_path / name)
         monkeypatch.setattr(item_knn, "_BLOCK_PRODUCTS", products)
     whole, blocks = ((tmp_path / name / "item_knn.npz").read_bytes() for name in names)
     assert load_arrays(tmp_path / "whole" / "item_knn.npz")["data"].size > 20

@@ -99,7 +99,7 @@ def test_reading_lets_an_interrupt_through(tmp_path: Path):
 
 def test_a_folder_of_our_files_passes(tmp_path: Path):
     (tmp_path / "fitted").mkdir()
-    for name in ("a.json", "fitted/b.npz", "fitted/c.txt"):
+    for name in ("a.json", "fitted/b.npz", "fitted/c.txt", "d.yaml"):
         (tmp_path / name).touch()
     check_folder(tmp_path)
 
@@ -112,7 +112,7 @@ def test_a_folder_with_another_kind_of_file(name: str, tmp_path: Path):
     with pytest.raises(ArtifactError) as caught:
         check_folder(tmp_path)
     assert str(caught.value) == (
-        f"model file {tmp_path / name} was refused: a model holds .json, .npz, .txt files only; {REMEDY}"
+        f"model file {tmp_path / name} was refused: a model holds .json, .npz, .txt, .yaml files only; {REMEDY}"
     )
 
 

@@ -59,6 +59,17 @@ def test_rows_keep_the_best_of_what_they_store(rows: list[Row], n: int):
         assert list(zip(kept.indices[part], kept.data[part], strict=True)) == sorted(best(row, n))
 
 
+@pytest.mark.parametrize("n", [1, 3, 40, 49, 50, 51, 400])
+@pytest.mark.parametrize("n_different", [2, 30, 10_000])
+def test_long_rows_keep_their_best(n: int, n_different: int):
+    """Of 400 values a part is looked at first; few different values make many ties."""
+    rng = np.random.default_rng(n + n_different)
+    row = [(int(item), float(rng.integers(n_different))) for item in rng.permutation(400)]
+    matrix_of_one = csr_array(([v for _, v in row], [i for i, _ in row], [0, len(row)]), shape=(1, 400))
+    kept = best_per_row(matrix_of_one, n)
+    assert list(zip(kept.indices, kept.data, strict=True)) == sorted(best(row, n))
+
+
 @pytest.mark.parametrize("n_users", [0, 2])
 def test_nothing_to_choose_from(n_users: int):
     found = top_k(matrix([], n_users, []), np.arange(n_users), csr_array((n_users, 0)), 3)

@@ -16,7 +16,7 @@ from sklearn import metrics as reference
 from stage_runs import Runs
 
 from ecbehave.errors import DataError, GateError
-from ecbehave.inputs.types import MatrixInput
+from ecbehave.inputs.types import Inputs, MatrixInput
 from ecbehave.metrics.bootstrap import BINARY_METRICS
 from ecbehave.stages import features, train
 from ecbehave.stages.lists import complete_lists
@@ -183,8 +183,9 @@ def test_a_model_that_is_worse_is_told_so(mixed: Runs, copy_of: CopyOf) -> None:
 
 
 def test_a_threshold_of_ones_own_is_used(asking: Runs, copy_of: CopyOf) -> None:
-    runs = copy_of(asking, **ASKING, evaluate={"threshold": 0.123, "bootstrap": 100})
-    runs.do("train", "evaluate")
+    decision = {"kind": "probability", "threshold": 0.123}
+    runs = copy_of(asking, **ASKING, decision=decision)
+    runs.do("evaluate")
     found = stored(runs)
     assert (found["threshold"], found["baseline_threshold"]) == (0.123, 0.123)
     expected = by_scikit_learn(rows(runs), "", 0.123)
@@ -217,7 +218,10 @@ def test_rankings_are_those_of_a_slow_computation(listing: Runs) -> None:
     fitted, _ = train.load(context, model, train.FITTED)
     lists: dict[str, list[str]] = {}
     for user, item in (
-        complete_lists(fitted, data, 10).sort("user_id", "rank").select("user_id", "item_id").rows()
+        complete_lists(fitted.lists(Inputs(data.cutoff, matrix=data), 10), data, 10)
+        .sort("user_id", "rank")
+        .select("user_id", "item_id")
+        .rows()
     ):
         lists.setdefault(user, []).append(item)
     ndcg, hits = {}, {}

@@ -68,7 +68,8 @@ class Fixed:
 def complete(
     known: Mapping[str, str], k: int, asked: Sequence[int], pairs: Sequence[Pair] = PAIRS
 ) -> pl.DataFrame:
-    return complete_lists(Fixed(known), matrix(pairs, N_USERS, ITEMS, asked), k)
+    data = matrix(pairs, N_USERS, ITEMS, asked)
+    return complete_lists(Fixed(known).predict(data, k), data, k)
 
 
 def test_the_model_first_then_lately_popular_then_ever():
@@ -132,7 +133,8 @@ def test_order_of_the_model_is_kept_where_scores_are_equal():
         def predict(self, data: MatrixInput, k: int) -> pl.DataFrame:
             return super().predict(data, k).with_columns(score=pl.lit(1.0))
 
-    found = complete_lists(Flat({"u0001": "fbd"}), matrix(PAIRS, N_USERS, ITEMS, [1]), 4)
+    data = matrix(PAIRS, N_USERS, ITEMS, [1])
+    found = complete_lists(Flat({"u0001": "fbd"}).predict(data, 4), data, 4)
     assert lists(found) == {"u0001": ["f", "b", "d", "c"]}
 
 
@@ -140,7 +142,7 @@ def test_users_come_in_the_order_of_the_population_not_of_the_model():
     data = matrix(PAIRS[:3], N_USERS, ITEMS, asked=[3, 5, 9])
     names = pl.Series("user_id", [f"u{N_USERS - user:04d}" for user in range(N_USERS)])
     data = replace(data, users=data.users.with_columns(names))
-    found = complete_lists(Fixed({"u0006": "ab", "u0012": "ab"}), data, 2)
+    found = complete_lists(Fixed({"u0006": "ab", "u0012": "ab"}).predict(data, 2), data, 2)
     assert found.select("user_id", "item_id").rows() == [
         ("u0012", "a"),
         ("u0012", "b"),
@@ -157,7 +159,8 @@ def test_nobody_is_asked():
 
 
 def test_a_log_without_items_gives_no_lists():
-    found = complete_lists(Fixed({}), matrix([], 2, []), 3)
+    data = matrix([], 2, [])
+    found = complete_lists(Fixed({}).predict(data, 3), data, 3)
     assert found.height == 0
     assert found.schema == SCHEMA
 
@@ -165,7 +168,7 @@ def test_a_log_without_items_gives_no_lists():
 def test_users_without_items_get_popular_ones_from_a_real_model():
     data = matrix(PAIRS, N_USERS, ITEMS, asked=[0, 13])
     model = make("item_knn", min_users=1, event_weights={"purchase": 1.0}).fit([data], [], ONCE)
-    found = complete_lists(model, data, 3)
+    found = complete_lists(model.predict(data, 3), data, 3)
     assert found.filter(user_id="u0000")["item_id"].to_list() == POPULAR[:3]
     assert found["is_cold"].to_list() == [True] * 3 + [False] * 3
     # User 13 has bought e and f; b was only looked at, which does not count here.

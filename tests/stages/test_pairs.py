@@ -262,25 +262,36 @@ def test_scores_are_high_for_what_was_carted_in_the_last_week(carting: Runs) -> 
 
 
 def test_reasons_speak_of_the_category(carting: Runs) -> None:
-    top = scores(carting).sort("score", descending=True).head(10)["reason_1"].to_list()
-    for reason in top:
-        assert "of this category" in reason
-        assert reason.endswith(" (raises the score)")
+    top = scores(carting).sort("score", descending=True).head(10)
+    for category, reason in top.select("category", "reason_1").rows():
+        assert "in this category" in reason
+        assert reason.endswith(f" (raises the chance to buy in {category})")
 
 
 def test_deciles_and_counts_are_of_pairs(carting: Runs) -> None:
     found = scores(carting)
     artifact = carting.context().workspace.read(f"shop/predictions/as_of={LATEST}")
     assert artifact is not None
-    assert artifact.counts == {"pairs": found.height, "cold": 0}
+    n_targeted = found["is_targeted"].sum()
+    expected = {
+        "pairs": found.height,
+        "targeted": n_targeted,
+        "control": 0,
+        "cold": 0,
+        "explained": n_targeted,
+    }
+    assert artifact.counts == expected
     assert found["decile"].value_counts()["count"].max() - found.height // 10 <= 1  # type: ignore[operator]
 
 
 def test_predict_says_how_many_pairs_it_has_scored(carting: Runs, copy_of: CopyOf) -> None:
     runs = copy_of(carting, **PLANTED)
     runs.do("predict", force=True)
-    n = scores(carting).height
-    assert runs.said == [f"predict: {n:,} pairs scored as of {LATEST} for the days up to 2024-04-14"]
+    found = scores(carting)
+    assert runs.said == [
+        f"predict: {found.height:,} pairs scored as of {LATEST} for the days up to 2024-04-14; "
+        f"{found['is_targeted'].sum():,} targeted"
+    ]
     assert scores(runs).equals(scores(carting))
 
 
@@ -324,3 +335,31 @@ def test_a_ranking_model_does_not_serve_it(carting: Runs, copy_of: CopyOf) -> No
     runs = copy_of(carting, **PLANTED | {"model": {"kind": "item_knn"}})
     with pytest.raises(ConfigError, match=r"model\.kind: item_knn does not serve the task purchase"):
         runs.do("features")
+
+
+# Decisions
+
+
+def test_pairs_are_targeted_and_all_pairs_of_a_user_are_left_alone_together(
+    carting: Runs, copy_of: CopyOf
+) -> None:
+    decision = {"kind": "capacity", "top": 40, "control_share": 0.3}
+    runs = copy_of(carting, **PLANTED, decision=decision)
+    counts = runs.do("predict").artifact.counts
+    found = scores(runs)
+    would = found.filter(pl.col("is_targeted") | pl.col("is_control"))
+    assert would.height == 40
+    assert would["score"].min() >= found.filter(~pl.col("is_targeted") & ~pl.col("is_control"))["score"].max()  # type: ignore[operator]
+    assert would.group_by("user_id").agg(pl.col("is_control").n_unique())["is_control"].max() == 1
+    assert counts["targeted"] + counts["control"] == 40
+    assert 0 < counts["control"] < 25
+
+
+def test_segments_of_pairs_are_about_the_pair(carting: Runs) -> None:
+    found = metrics(carting)
+    assert [s["feature"] for s in found["segments"]] == [
+        "category_recency_days_purchase_all",
+        "category_days_purchase_all",
+    ]
+    assert all(sum(s["n"] for s in of["segments"]) == found["n_rows"] for of in found["segments"])
+    assert found["calibration"]["model"]["chance"] > 0

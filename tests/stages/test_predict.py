@@ -15,9 +15,7 @@ from stage_runs import Runs, table
 
 from ecbehave.artifacts import Artifact
 from ecbehave.errors import DataError
-from ecbehave.inputs.feature_names import FeatureName
 from ecbehave.schema import BINARY_SCORES, RANKING_SCORES
-from ecbehave.stages import predict
 
 END = WEEK_0 + timedelta(weeks=N_WEEKS)
 LATEST = date(2024, 4, 21)
@@ -101,57 +99,80 @@ def test_who_has_a_single_day_of_history_is_cold(asking: Runs) -> None:
     assert found.filter("is_cold")["user_id"].to_list() == ["fresh"]
 
 
-def test_reasons_name_what_decides(asking: Runs) -> None:
+EVERYBODY = {"decision": {"kind": "capacity", "top": 1000}}
+
+
+@pytest.fixture
+def everybody(asking: Runs, copy_of: CopyOf) -> Runs:
+    """The same scores, but all rows are targeted."""
+    runs = copy_of(asking, **ASKING, **EVERYBODY)
+    runs.do("predict")
+    return runs
+
+
+def test_reasons_name_what_decides(everybody: Runs) -> None:
     """Questions alone decide, so each first reason is about them, and says in which direction."""
-    found = scores(asking, LATEST).sort("score", descending=True)
+    found = scores(everybody, LATEST).sort("score", descending=True)
     top, bottom = found.head(10)["reason_1"].to_list(), found.tail(10)["reason_1"].to_list()
     for reason in top:
         assert "question" in reason
-        assert reason.endswith(" (raises the score)")
+        assert reason.endswith(" (raises the churn risk)")
     for reason in bottom:
         assert "question" in reason
-        assert reason.endswith(" (lowers the score)")
+        assert reason.endswith(" (lowers the churn risk)")
     for reasons in found.select("reason_1", "reason_2", "reason_3").rows():
         assert len(set(reasons)) == 3
 
 
-def test_a_reason_quotes_the_users_own_value(asking: Runs) -> None:
-    recent = events(asking).filter(
-        (pl.col("event_type") == "question") & (pl.col("ts") >= END - timedelta(days=7))
+def test_a_reason_quotes_the_users_own_value(everybody: Runs) -> None:
+    """Nobody asks more than once a week; whoever did not is told how long ago the last question was."""
+    asked_at = events(everybody).filter(event_type="question").group_by("user_id").agg(pl.col("ts").max())
+    since = {user: (END - ts) / timedelta(days=1) for user, ts in asked_at.rows()}
+    lately = (
+        "1 question in the last 7 days",
+        "questions on 1 day in the last 7",
+        "questions about 1 item in the last 7",
     )
-    # Trees split on any of three that are nearly always equal.
-    counted = {
-        "count": pl.len(),
-        "items": pl.col("item_id").n_unique(),
-        "days": pl.col("ts").dt.date().n_unique(),
-    }
-    n_of = {
-        (user, measure): n
-        for measure, how_many in counted.items()
-        for user, n in recent.group_by("user_id").agg(how_many).rows()
-    }
-    said = {
-        predict.reason(FeatureName(measure, "question", "7d"), n, sign): (measure, n, sign)
-        for measure in counted
-        for n in range(10)
-        for sign in (-1, 1)
-    }
-    reasons = scores(asking, LATEST).unpivot(index="user_id", on=["reason_1", "reason_2", "reason_3"])
-    quoted = reasons.filter(pl.col("value").is_in(list(said)))
-    assert quoted.height > 40
-    for user, value in quoted.select("user_id", "value").rows():
-        measure, n, sign = said[value]
-        assert n == n_of.get((user, measure), 0)
-        assert sign == (1 if n else -1)
+    n_quoted = 0
+    for user, reason in scores(everybody, LATEST).select("user_id", "reason_1").rows():
+        days = since.get(user)
+        asks = days is not None and days <= 7
+        if days is None:
+            expected = "no question so far"
+        elif asks:
+            expected = (
+                lately if "in the last 7 days" in reason else ("no question for ", "last question less than")
+            )
+        else:
+            expected = f"no question for {int(days)} day"
+        assert reason.startswith(expected), reason
+        assert reason.endswith(f" ({'raises' if asks else 'lowers'} the churn risk)")
+        n_quoted += not asks or "in the last 7 days" in reason
+    assert n_quoted > 40
 
 
-def test_reasons_are_given_for_the_highest_scores_only(asking: Runs, copy_of: CopyOf) -> None:
-    runs = copy_of(asking, **ASKING, predict={"explain_rows": 7, "reasons": 2})
+def test_only_targeted_rows_have_reasons(asking: Runs) -> None:
+    found = scores(asking, LATEST)
+    assert 0 < found["is_targeted"].sum() < found.height
+    assert found["reason_1"].is_not_null().equals(found["is_targeted"], check_names=False)
+
+
+def test_who_is_left_alone_as_control_has_no_reasons(asking: Runs, copy_of: CopyOf) -> None:
+    runs = copy_of(asking, **ASKING, decision={"kind": "capacity", "top": 40, "control_share": 0.3})
     runs.do("predict")
+    found = scores(runs, LATEST)
+    assert found["is_control"].sum() > 0
+    assert found["reason_1"].is_not_null().equals(found["is_targeted"], check_names=False)
+
+
+def test_reasons_are_given_for_the_highest_scores_only(everybody: Runs, copy_of: CopyOf) -> None:
+    runs = copy_of(everybody, **ASKING, **EVERYBODY, predict={"explain_rows": 7, "reasons": 2})
+    outcome = runs.do("predict")
     found = scores(runs, LATEST).sort("score", descending=True, maintain_order=True)
     is_given = found.select(pl.col("^reason_.$").is_not_null())
     assert is_given.rows() == [(True, True, False)] * 7 + [(False,) * 3] * (found.height - 7)
-    whole = scores(asking, LATEST).sort("score", descending=True, maintain_order=True)
+    assert outcome.artifact.counts["explained"] == 7
+    whole = scores(everybody, LATEST).sort("score", descending=True, maintain_order=True)
     assert found.drop("^reason_.$").equals(whole.drop("^reason_.$"))
     assert found.head(7)["reason_1"].equals(whole.head(7)["reason_1"])
 
@@ -169,18 +190,6 @@ def test_a_kind_that_cannot_explain_gives_no_reasons(asking: Runs, copy_of: Copy
     found = scores(runs, LATEST)
     assert found.select(pl.col("^reason_.$").count()).row(0) == (0, 0, 0)
     assert set(found["model"]) == {"rfm"}
-
-
-@pytest.mark.parametrize(
-    ("value", "contribution", "expected"),
-    [
-        (41.0, 0.5, "days since the last purchase: 41 (raises the score)"),
-        (41.0, -0.5, "days since the last purchase: 41 (lowers the score)"),
-        (float("nan"), -0.5, "days since the last purchase: unknown (lowers the score)"),
-    ],
-)
-def test_a_reason_in_words(value: float, contribution: float, expected: str) -> None:
-    assert predict.reason(FeatureName("recency_days", "purchase", "all"), value, contribution) == expected
 
 
 # As of which day, and by which model
@@ -284,7 +293,8 @@ def test_the_same_inputs_give_the_same_bytes(asking: Runs, copy_of: CopyOf, thre
     runs.threads = threads
     assert runs.do("features", "train", "evaluate", "predict", force=True).status == "done"
     assert runs.said[-1] == (
-        f"predict: {scores(runs, LATEST).height} users scored as of 2024-04-21 for the days up to 2024-04-28"
+        f"predict: {scores(runs, LATEST).height} users scored as of 2024-04-21 for the days up to 2024-04-28; "
+        f"{scores(runs, LATEST)['is_targeted'].sum()} targeted"
     )
     after = data_files(runs.shop.workspace / "shop")
     assert before.keys() == after.keys()
@@ -358,5 +368,14 @@ def test_a_list_is_filled_up_with_what_is_popular(listing: Runs) -> None:
 def test_the_counts_of_a_binary_task_are_its_users(asking: Runs) -> None:
     artifact = asking.context().workspace.read(f"shop/predictions/as_of={LATEST}")
     assert artifact is not None
-    assert artifact.counts == {"users": scores(asking, LATEST).height, "cold": 1}
+    found = scores(asking, LATEST)
+    n_targeted = found["is_targeted"].sum()
+    expected = {
+        "users": found.height,
+        "targeted": n_targeted,
+        "control": 0,
+        "cold": 1,
+        "explained": n_targeted,
+    }
+    assert artifact.counts == expected
     assert re.fullmatch("[0-9a-f]{64}", artifact.fingerprint)

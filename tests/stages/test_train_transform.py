@@ -12,8 +12,6 @@ from stage_runs import Runs
 
 from ecbehave.artifacts import Artifact
 from ecbehave.errors import ArtifactError
-from ecbehave.inputs.feature_names import FeatureName
-from ecbehave.stages import predict
 
 CopyOf = Callable[..., Runs]
 WINDOWS = ASKING["features"]
@@ -157,10 +155,3 @@ def test_a_category_that_comes_after_the_train_cutoffs_is_not_in_the_judged_mode
         assert '"c0"' in stored["fitted"]
         assert '"late"' not in stored["fitted"]
         assert '"late"' in stored["refit"]
-
-
-def test_a_reason_says_the_category() -> None:
-    feature = FeatureName("recency_days", "purchase", "all")
-    assert predict.reason(feature, "50-74K", 0.3) == "days since the last purchase: 50-74K (raises the score)"
-    assert predict.reason(feature, None, -0.3) == "days since the last purchase: unknown (lowers the score)"
-    assert predict.reason(feature, 41.0, -0.3) == "days since the last purchase: 41 (lowers the score)"

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array, diags_array, vstack
 
@@ -16,9 +17,12 @@ from ecbehave.inputs.types import MatrixInput
 from ecbehave.models.protocol import InputType, Options
 from ecbehave.models.storage import load_arrays, load_json, reading, save_arrays, save_json
 from ecbehave.models.top_k import best_per_row, top_k
+from ecbehave.parallel import in_order
 
-#: Products of one block of the similarity: bounds its memory to about 16 bytes each.
-_BLOCK_PRODUCTS = 4_000_000
+#: Products of one block of the similarity: so few that they stay in the processor's cache.
+_BLOCK_PRODUCTS = 500_000
+#: Users whose lists are made at once.
+_BLOCK_USERS = 512
 
 
 class ItemKnnConfig(ModelConfig):
@@ -58,7 +62,7 @@ class ItemKnn:
 
     def fit(self, train: Sequence[MatrixInput], valid: Sequence[MatrixInput], options: Options) -> Self:
         """Compute similarities on the newest history; costs the sum of squared items per user."""
-        del valid, options
+        del valid
         newest = train[-1]
         weighted = self._weighted(newest, (1 + pl.col("n_events")).log())
         if weighted.height == 0:
@@ -68,13 +72,7 @@ class ItemKnn:
             )
         self.items_ = newest.items["item_id"]
         matrix = newest.csr(weighted, weighted["weight"].to_numpy())
-        matrix = _without_rare(matrix, self.config.min_users)
-        blocks = [
-            best_per_row(block, self.config.neighbours)
-            for block in _cosine_blocks(matrix, self.config.shrink)
-        ]
-        self.similarity_ = csr_array(vstack(blocks, format="csr"))
-        self.similarity_.eliminate_zeros()
+        self.similarity_ = _similarity(matrix, self.config, options.threads)
         return self
 
     def _weighted(self, data: MatrixInput, strength: pl.Expr) -> pl.DataFrame:
@@ -96,17 +94,25 @@ class ItemKnn:
 
     def predict(self, data: MatrixInput, k: int) -> pl.DataFrame:
         """Return the best `k` items per user, from the whole catalogue; none for users without such events."""
+        return pl.concat([top_k(data, users, scores, k) for users, scores in self.scores(data)])
+
+    def scores(self, data: MatrixInput) -> Iterator[tuple[NDArray[np.int64], csr_array]]:
+        """Yield the scores of some users of the population after the others.
+
+        Returns:
+            Row numbers in `data.users`, and the scores of every item that has one [users, I].
+        """
+        history, similarity = self.history(data), self._aligned(data.items["item_id"])
+        users = data.asked
+        for block in np.array_split(users, max(users.size // _BLOCK_USERS, 1)):
+            yield block, csr_array(history[block] @ similarity)
+
+    def history(self, data: MatrixInput) -> csr_array:
+        """Return what each user had [U, I]: the number of events by weight, less the longer ago the last one is."""
         half_life_days = self.config.half_life.total_seconds() / 86_400
         decay = 0.5 ** (pl.col("days_since").cast(pl.Float64) / half_life_days)
         weighted = self._weighted(data, pl.col("n_events") * decay)
-        history = data.csr(weighted, weighted["weight"].to_numpy())
-        similarity = self._aligned(data.items["item_id"])
-        users = data.asked
-        lists = [
-            top_k(data, block, csr_array(history[block] @ similarity), k)
-            for block in np.array_split(users, max(users.size // 512, 1))
-        ]
-        return pl.concat(lists)
+        return data.csr(weighted, weighted["weight"].to_numpy())
 
     def _aligned(self, item_ids: pl.Series) -> csr_array:
         """Return similarities between the items of another catalogue; unseen items are similar to themselves only."""
@@ -145,25 +151,46 @@ class ItemKnn:
         return model
 
 
-def _without_rare(matrix: csr_array, min_users: int) -> csr_array:
-    """Empty the columns of items that fewer users had."""
-    n_users = np.bincount(matrix.indices, minlength=matrix.shape[1])
-    kept = csr_array(matrix @ diags_array((n_users >= min_users).astype(np.float64), format="csr"))
-    kept.eliminate_zeros()
-    return kept
+def _similarity(matrix: csr_array, config: ItemKnnConfig, threads: int) -> csr_array:
+    """Return the most similar items of each item [I, I].
+
+    Args:
+        matrix: [U, I] who had what, how strongly.
+        config: which similarities are kept.
+        threads: blocks that are worked on at once.
+    """
+    n_items = matrix.shape[1]
+    kept = np.flatnonzero(np.bincount(matrix.indices, minlength=n_items) >= config.min_users)
+    by_user = _narrow(csr_array(matrix[:, kept]))
+    by_item = _narrow(csr_array(by_user.T))
+    norms = np.sqrt(np.asarray(by_user.power(2).sum(axis=0)).ravel())
+
+    def nearest(rows: tuple[int, int]) -> csr_array:
+        block = csr_array(by_item[slice(*rows)] @ by_user)
+        item = np.repeat(np.arange(*rows), np.diff(block.indptr))
+        block.data /= norms[item] * norms[block.indices] + config.shrink
+        block.data[item == block.indices] = 0
+        return best_per_row(block, config.neighbours)
+
+    parts = [csr_array((0, kept.size)), *in_order(nearest, _blocks(by_user, by_item), threads)]
+    near = csr_array(vstack(parts, format="csr"))
+    near.eliminate_zeros()
+    n_near = np.zeros(n_items, np.int64)
+    n_near[kept] = np.diff(near.indptr)
+    ends = np.append(0, np.cumsum(n_near))
+    return csr_array((near.data, kept[near.indices], ends), shape=(n_items, n_items))
 
 
-def _cosine_blocks(matrix: csr_array, shrink: float) -> Iterator[csr_array]:
-    """Yield rows of the item-item similarity, 0 on its diagonal, as many at a time as memory allows."""
-    norms = np.sqrt(np.asarray(matrix.power(2).sum(axis=0)).ravel())
-    by_item = csr_array(matrix.T)
-    per_user = np.diff(matrix.indptr)
-    products = np.cumsum(np.add.reduceat(np.append(per_user[by_item.indices], 0), by_item.indptr[:-1]))
-    starts = np.searchsorted(products, np.arange(0, products[-1], _BLOCK_PRODUCTS), side="left")
-    bounds = np.unique([0, *starts, by_item.shape[0]])
-    for start, end in pairwise(bounds):
-        block = by_item[start:end] @ matrix
-        row = np.repeat(np.arange(start, end), np.diff(block.indptr))
-        block.data /= norms[row] * norms[block.indices] + shrink
-        block.data[row == block.indices] = 0
-        yield block
+def _narrow(matrix: csr_array) -> csr_array:
+    """Return a matrix with positions of 32 bits where they suffice, which makes products quicker."""
+    width = np.int32 if max(matrix.nnz, *matrix.shape) < 2**31 else np.int64
+    parts = (matrix.data, matrix.indices.astype(width), matrix.indptr.astype(width))
+    return csr_array(parts, shape=matrix.shape)
+
+
+def _blocks(by_user: csr_array, by_item: csr_array) -> Iterator[tuple[int, int]]:
+    """Yield where blocks of items start and end, so that each takes about as many products."""
+    products = by_item.astype(np.bool_).astype(np.int64) @ np.diff(by_user.indptr)
+    number = np.cumsum(products) // _BLOCK_PRODUCTS
+    starts = np.flatnonzero(np.diff(number, prepend=-1))
+    return pairwise([*starts.tolist(), products.size])

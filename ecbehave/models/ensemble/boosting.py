@@ -1,7 +1,7 @@
 """Gradient boosted trees (LightGBM), stopped early on the validation window."""
 
-import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ecbehave.config import ModelConfig
+from ecbehave.errors import ConfigError, DataError
 from ecbehave.inputs.types import TableInput, Transform
+from ecbehave.models.ensemble.class_weight import PositiveWeight, positive_factor, row_weights
+from ecbehave.models.ensemble.tree_text import Trees, binned, run_parameters
 from ecbehave.models.labels import pooled
 from ecbehave.models.protocol import InputType, Options
-from ecbehave.models.storage import load_json, reading, save_json
+from ecbehave.models.search import Domain, Real, Whole
 
-_ROWS_PER_THREAD = 100_000
+#: LightGBM's own limit, since it looks at pairs of them.
+_MOST_CANDIDATES = 10_000
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -30,7 +34,7 @@ class BoostingConfig(ModelConfig):
     max_trees: Annotated[int, Field(gt=0)] = 2_000
     """Most trees; the validation window usually stops much earlier."""
     patience: Annotated[int, Field(gt=0)] = 100
-    """Trees without a better validation log loss before stopping."""
+    """Trees without a better validation log loss (a better NDCG, where items are ranked) before stopping."""
     leaves: Annotated[int, Field(ge=2)] = 7
     """Most leaves of a tree."""
     min_rows_per_leaf: Annotated[int, Field(gt=0)] = 100
@@ -41,47 +45,66 @@ class BoostingConfig(ModelConfig):
     """Share of the train rows that each tree sees."""
     l2: Annotated[float, Field(ge=0)] = 5.0
     """L2 penalty on leaf values."""
+    positive_weight: PositiveWeight = 1.0
+    """Weight of a row with label 1, where one with label 0 weighs 1; `balanced` gives both labels the same total.
+    Not for rankings."""
+    monotone: dict[str, Literal["increasing", "decreasing"]] = Field(default_factory=dict)
+    """Feature to how the score may follow it, all else being equal."""
+    rank_depth: Annotated[int, Field(gt=0)] = 20
+    """Where items are ranked: the top of the list, so many items long, is what the trees are to get right."""
+    rank_norm: bool = True
+    """Where items are ranked: let long and short lists of candidates count alike."""
 
 
 class Boosting:
-    """Binary log loss on the pooled train cutoffs."""
+    """Binary log loss on the pooled train cutoffs; LambdaRank, where the rows are the candidates of users."""
 
     config_class: ClassVar[type[ModelConfig]] = BoostingConfig
-    inputs: ClassVar[Mapping[str, InputType]] = {"binary": "table"}
+    inputs: ClassVar[Mapping[str, InputType]] = {"binary": "table", "ranking": "table"}
     transform: ClassVar[Transform] = Transform()
+    search: ClassVar[Mapping[str, Domain]] = {
+        "learning_rate": Real(0.01, 0.1, log=True),
+        "leaves": Whole(3, 63, log=True),
+        "min_rows_per_leaf": Whole(20, 1_000, log=True),
+        "feature_share": Real(0.05, 1.0),
+        "row_share": Real(0.4, 1.0),
+        "l2": Real(0.1, 100.0, log=True),
+    }
 
     def __init__(self, config: BoostingConfig) -> None:
         self.config = config
-        self.booster_: Any = None
-        self.features_: list[str] = []
-        self.n_trees_ = 0
+        self.trees_ = Trees(None, (), 0)
 
     def fit(self, train: Sequence[TableInput], valid: Sequence[TableInput], options: Options) -> Self:
-        """Grow trees; without a validation window as many as the fit before has kept."""
+        """Grow trees; without a validation window as many as the fit before has kept.
+
+        Raises:
+            ConfigError: `monotone` names a feature that there is not.
+            DataError: there is only one class, or a user has too many candidates.
+        """
         import lightgbm as lgb
 
         table = pooled(train)
-        self.features_ = list(table.features)
-        data = lgb.Dataset(table.values, table.label, free_raw_data=True)
-        stop: list[Any] = []
-        sets: list[Any] = []
+        is_ranking = options.output == "ranking"
+        factor = 1.0 if is_ranking else positive_factor(self.config.positive_weight, table.label)
+        parameters = run_parameters(options, table.n_rows) | self._parameters(table.features, is_ranking)
+        data = _rows(table, factor, is_ranking)
         if valid:
-            later = TableInput.concat(valid)
-            sets = [data.create_valid(later.values, later.label)]
-            stop = [lgb.early_stopping(self.config.patience, verbose=False)]
-        n_trees = self.config.max_trees if valid else self.n_trees_ or self.config.max_trees
-        self.booster_ = lgb.train(
-            self._params(options, table.n_rows), data, n_trees, valid_sets=sets, callbacks=stop
-        )
-        self.n_trees_ = max(self.booster_.best_iteration, 1) if valid else n_trees
+            later = _rows(TableInput.concat(valid), factor, is_ranking, data)
+            stop = lgb.early_stopping(self.config.patience, verbose=False)
+            booster = lgb.train(parameters, data, self.config.max_trees, [later], callbacks=[stop])
+            n_trees = max(booster.best_iteration, 1)
+        else:
+            n_trees = self.trees_.n_trees or self.config.max_trees
+            booster = lgb.train(parameters, data, n_trees)
+        self.trees_ = Trees(booster, table.features, n_trees)
         return self
 
-    def _params(self, options: Options, n_rows: int) -> dict[str, Any]:
-        """LightGBM promises equal results for any number of threads with `deterministic` and a fixed layout."""
+    def _parameters(self, features: Sequence[str], is_ranking: bool) -> dict[str, Any]:
         config = self.config
-        return {
-            "objective": "binary",
-            "metric": "binary_logloss",
+        parameters: dict[str, Any] = {
+            "objective": "lambdarank" if is_ranking else "binary",
+            "metric": "ndcg" if is_ranking else "binary_logloss",
             "learning_rate": config.learning_rate,
             "num_leaves": config.leaves,
             "min_data_in_leaf": config.min_rows_per_leaf,
@@ -89,59 +112,68 @@ class Boosting:
             "bagging_fraction": config.row_share,
             "bagging_freq": int(config.row_share < 1),
             "lambda_l2": config.l2,
-            "seed": options.seed,
-            "num_threads": min(_most_threads(n_rows), options.threads),
-            "deterministic": True,
-            "force_row_wise": True,
-            "verbosity": -1,
         }
+        if config.monotone:
+            parameters["monotone_constraints"] = _directions(config.monotone, features)
+        if is_ranking:
+            parameters["eval_at"] = [config.rank_depth]
+            parameters["lambdarank_truncation_level"] = config.rank_depth
+            parameters["lambdarank_norm"] = config.rank_norm
+        return parameters
 
     def predict(self, data: TableInput, k: int = 0) -> pl.DataFrame:
-        """Return the keys with the log-odds as `score`."""
+        """Return the keys with the log-odds as `score`; in a ranking, with numbers that only order."""
         del k
-        score = np.empty(0)
-        if data.n_rows:
-            score = self._apply(data, raw_score=True)
-        return data.keys.with_columns(score=pl.Series(score, dtype=pl.Float64))
+        return data.keys.with_columns(score=pl.Series(self.trees_.predict(data), dtype=pl.Float64))
 
     def contributions(self, data: TableInput) -> NDArray[np.float64]:
-        """Return additive contributions to the log-odds [N, F + 1], about a hundred times as slow as `predict`.
-
-        Source: Lundberg et al. (2020), From local explanations to global understanding, algorithm 2 (TreeSHAP).
-        """
-        return np.asarray(self._apply(data, pred_contrib=True), dtype=np.float64)
-
-    def _apply(self, data: TableInput, **what: bool) -> Any:
-        threads = {"num_threads": 1} if _most_threads(data.n_rows) == 1 else {}
-        return self.booster_.predict(data.values, num_iteration=self.n_trees_, **what, **threads)
+        """Return additive contributions to the score [N, F + 1], about a hundred times as slow as `predict`."""
+        return self.trees_.contributions(data)
 
     def importance(self) -> Mapping[str, float]:
         """Return each feature's share of the total gain."""
-        gain = self.booster_.feature_importance("gain", iteration=self.n_trees_)
-        return dict(zip(self.features_, (gain / max(gain.sum(), 1e-12)).tolist(), strict=True))
+        return self.trees_.importance()
 
     def save(self, folder: Path) -> None:
         """Write the trees as LightGBM's text."""
-        text = self.booster_.model_to_string(num_iteration=self.n_trees_)
-        text = re.sub(r"\[num_threads: \d+\]\n", "", text)  # the run's, not the model's
-        (folder / "trees.txt").write_text(text, encoding="utf-8")
-        save_json(folder / "boosting.json", {"features": self.features_, "n_trees": self.n_trees_})
+        self.trees_.save(folder, "boosting")
 
     @classmethod
     def load(cls, folder: Path, config: BoostingConfig) -> Self:
         """Read what `save` wrote."""
-        import lightgbm as lgb
-
         model = cls(config)
-        stored = load_json(folder / "boosting.json")
-        with reading(folder / "boosting.json"):
-            model.features_, model.n_trees_ = list(stored["features"]), int(stored["n_trees"])
-        with reading(folder / "trees.txt"):
-            text = (folder / "trees.txt").read_text(encoding="utf-8")
-            model.booster_ = lgb.Booster(model_str=text)
+        model.trees_ = Trees.load(folder, "boosting")
         return model
 
 
-def _most_threads(n_rows: int) -> int:
-    """Return how many threads pay: on few rows they wait for one another, for seconds where other jobs run too."""
-    return max(n_rows // _ROWS_PER_THREAD, 1)
+def _rows(table: TableInput, factor: float, is_ranking: bool, like: Any = None) -> Any:
+    group = _candidates(table) if is_ranking else None
+    return binned(table, row_weights(table.label, factor), group, like)
+
+
+def _candidates(table: TableInput) -> list[int]:
+    """Return how many candidates each user has at each cutoff, in the order of the rows."""
+    runs = table.frame.select(
+        pl.struct("cutoff", "user_hash", "user_id").rle().struct.field("len")
+    ).to_series()
+    most = runs.max()
+    if isinstance(most, int) and most > _MOST_CANDIDATES:
+        raise DataError(
+            f"a user has {most:,} candidates at one cutoff, but boosting ranks at most {_MOST_CANDIDATES:,}; "
+            f"lower task.candidates"
+        )
+    return runs.to_list()
+
+
+def _directions(monotone: Mapping[str, str], features: Sequence[str]) -> list[int]:
+    """Return 1, -1 or 0 (no constraint) for each feature."""
+    for name in monotone:
+        if name not in features:
+            close = get_close_matches(name, features, 1)
+            raise ConfigError(
+                f"model.monotone.{name}: the model is given no feature of this name"
+                f"{f'; did you mean {close[0]!r}?' if close else '.'} It may have been left out by features.select, "
+                f"or made into other columns; take it out"
+            )
+    sign = {"increasing": 1, "decreasing": -1}
+    return [sign[monotone[name]] if name in monotone else 0 for name in features]

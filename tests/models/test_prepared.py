@@ -16,12 +16,10 @@ from ecbehave.config import Features, ModelConfig
 from ecbehave.errors import ArtifactError, DataError
 from ecbehave.inputs.transform.selection import Reason
 from ecbehave.inputs.types import TableInput, Transform
-from ecbehave.models import model_class
-from ecbehave.models.baseline.rfm import Rfm
-from ecbehave.models.protocol import Explains, Options
+from ecbehave.models import model_class, prepared
+from ecbehave.models.prepared import Prepared, transform_for
+from ecbehave.models.protocol import Options
 from ecbehave.schema import TABLE_KEYS
-from ecbehave.stages import prepared
-from ecbehave.stages.prepared import Prepared, make
 
 ONCE = Options(seed=0, threads=1)
 STEP = timedelta(days=28)
@@ -74,22 +72,19 @@ def fitted(
     valid: Sequence[TableInput] = VALID,
     **settings: Any,
 ) -> Prepared:
-    model = make(BOOSTING, features(select, **{"encode": "one_hot"} | settings), ENDS)
-    assert isinstance(model, Prepared)
-    return model.fit(train, valid, ONCE)
+    return Prepared(BOOSTING).fit(train, valid, with_features(select, **{"encode": "one_hot"} | settings))
+
+
+def with_features(select: dict[str, Any] | None = None, **settings: Any) -> Options:
+    return replace(ONCE, features=features(select, **settings), ends=ENDS)
 
 
 # ---- what is done to the table
 
 
-def test_a_kind_that_reads_features_by_name_gets_the_table_as_it_is() -> None:
-    config = model_class("rfm").config_class(kind="rfm")
-    assert isinstance(make(config, features(normalise="standard", select={"keep": 1}), ENDS), Rfm)
-
-
 def test_the_config_goes_before_what_suits_the_kind() -> None:
-    suits = model_class("boosting").transform  # type: ignore[attr-defined]
-    assert fitted(encode=None).settings == suits
+    boosting: Any = model_class("boosting")
+    assert transform_for(boosting, features()) == boosting.transform
     said = {
         "encode": "target",
         "normalise": "robust",
@@ -98,7 +93,7 @@ def test_the_config_goes_before_what_suits_the_kind() -> None:
         "missing_flags": True,
         "max_categories": 3,
     }
-    assert fitted(**said).settings == Transform(**said)  # type: ignore[arg-type]
+    assert transform_for(boosting, features(**said)) == Transform(**said)  # type: ignore[arg-type]
 
 
 def test_later_rows_teach_the_transformation_and_the_selection_nothing() -> None:
@@ -179,9 +174,8 @@ def test_scores_too_bold_for_the_validation_window_do_not_turn_the_ranking_round
     is_turned = rng.random(N_ROWS) < 0.3
     later = [table(3, label=((VALID[0].frame["loyal"].to_numpy() > 5) ^ is_turned).astype(int))]
     bold = BOOSTING.model_copy(update={"learning_rate": 1.0, "l2": 0.0, "row_share": 1.0})
-    model = make(bold, features({"keep": 1, "max_correlation": 0.999}), ENDS)
-    assert isinstance(model, Prepared)
-    assert list(model.fit(sure, later, ONCE).transformer_.source_of) == ["loyal"]
+    model = Prepared(bold).fit(sure, later, with_features({"keep": 1, "max_correlation": 0.999}))
+    assert list(model.transformer_.source_of) == ["loyal"]
 
 
 def test_as_many_as_there_are_need_no_ranking() -> None:
@@ -226,7 +220,11 @@ def test_a_refit_keeps_the_selection_and_learns_the_scale_anew() -> None:
     shifted = [
         replace(t, frame=t.frame.with_columns(pl.col("loyal") + 100, fixed=pl.col("noise"))) for t in TRAIN
     ]
-    model.fit(shifted, [], ONCE)
+    model.fit(
+        shifted,
+        [],
+        with_features({"keep": 2, "max_correlation": 0.999}, normalise="standard", encode="one_hot"),
+    )
     assert model.dropped_ == dropped
     assert model.transformer_.source_of == first.source_of
     assert model.transformer_ != first
@@ -237,7 +235,6 @@ def test_a_refit_keeps_the_selection_and_learns_the_scale_anew() -> None:
 
 def test_contributions_are_by_feature_and_add_up_to_the_score() -> None:
     model = fitted({"keep": 2, "max_correlation": 0.999}, missing_flags=True)
-    assert isinstance(model, Explains)
     found = model.contributions(TEST)
     assert found.shape == (N_ROWS, 7)
     np.testing.assert_allclose(found.sum(axis=1), model.predict(TEST)["score"].to_numpy(), rtol=1e-9)
@@ -256,7 +253,6 @@ def test_contributions_are_by_feature_and_add_up_to_the_score() -> None:
 
 def test_importance_is_by_feature() -> None:
     model = fitted({"keep": 2, "max_correlation": 0.999})
-    assert isinstance(model, Explains)
     shares = model.importance()
     assert list(shares) == ["loyal", "income"]
     assert sum(shares.values()) == pytest.approx(1)
@@ -284,10 +280,8 @@ def test_for_a_kind_that_cannot_explain_itself_trees_rank_the_features(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(prepared, "model_class", lambda kind: Plain if kind == "plain" else model_class(kind))
-    model = make(ModelConfig(kind="plain"), features({"keep": 2, "max_correlation": 0.999}), ENDS)
-    assert isinstance(model, Prepared)
-    assert not isinstance(model, Explains)
-    model.fit(TRAIN, VALID, ONCE)
+    model = Prepared(ModelConfig(kind="plain"))
+    model.fit(TRAIN, VALID, with_features({"keep": 2, "max_correlation": 0.999}))
     assert {f for f, r in model.dropped_.items() if r.rule == "rank"} == {"noise", "echo"}
     score = model.predict(TRAIN[0])["score"]
     assert score.min() >= -0.01  # type: ignore[operator]
@@ -301,24 +295,14 @@ def test_for_a_kind_that_cannot_explain_itself_trees_rank_the_features(
 def test_a_stored_model_scores_and_explains_the_same(tmp_path: Path, encode: str) -> None:
     model = fitted(encode=encode, normalise="standard", impute="median", missing_flags=True)
     model.save(tmp_path)
-    # What the config says later does not change what was learned.
-    again = prepared.load(tmp_path, BOOSTING, features(encode="ordinal", normalise="none"))
+    again = Prepared.load(tmp_path, BOOSTING)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "boosting.json",
         "transform.json",
         "trees.txt",
     ]
     assert_frame_equal(again.predict(TEST, 0), model.predict(TEST), check_exact=True)
-    assert isinstance(again, Explains)
-    assert isinstance(model, Explains)
     np.testing.assert_array_equal(again.contributions(TEST), model.contributions(TEST))
-
-
-def test_a_kind_without_transformation_has_no_file_of_it(tmp_path: Path) -> None:
-    config = model_class("base_rate").config_class(kind="base_rate")
-    make(config, features(), ENDS).fit(TRAIN, VALID, ONCE).save(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["base_rate.json"]
-    assert prepared.load(tmp_path, config, features()).predict(TEST, 0).height == N_ROWS
 
 
 def _cut(path: Path) -> None:
@@ -349,7 +333,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: Callable[[Path], None],
     path = tmp_path / "transform.json"
     damage(path)
     with pytest.raises(ArtifactError) as caught:
-        prepared.load(tmp_path, BOOSTING, features())
+        Prepared.load(tmp_path, BOOSTING)
     message = str(caught.value)
     assert message.startswith(f"model file {path} was refused: ")
     assert why in message

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,9 +16,9 @@ from ecbehave.inputs.transform.transformer import Transformer
 from ecbehave.inputs.types import TableInput, Transform
 from ecbehave.metrics.relevance import loss_without, mutual_information, mutual_information_of_codes
 from ecbehave.models import model_class
-from ecbehave.models.calibration import Calibration
+from ecbehave.models.calibration import Platt
 from ecbehave.models.labels import pooled
-from ecbehave.models.protocol import Explains, Model, Options, Scorer, Transforms
+from ecbehave.models.protocol import Explains, Options
 from ecbehave.models.storage import load_json, reading, save_json
 
 _FILE = "transform.json"
@@ -28,43 +27,12 @@ _FILE = "transform.json"
 _MOST_RANKED_ROWS = 20_000
 
 
-def make(config: ModelConfig, features: Features, ends: Mapping[datetime, datetime]) -> "Model | Prepared":
-    """Return an unfitted model; a kind that reads the table as it is stored stays as it is.
-
-    Args:
-        config: the model's.
-        features: what is to be done to its table.
-        ends: cutoff to the end of its label window, of every cutoff that it may be fitted on.
-    """
-    model = model_class(config.kind)(config)
-    if not isinstance(model, Transforms):
-        return model
-    return (Explained if isinstance(model, Explains) else Prepared)(config, features, ends)
-
-
-def load(folder: Path, config: ModelConfig, features: Features) -> Scorer:
-    """Return a stored model.
-
-    Raises:
-        ArtifactError: the folder does not hold a model of this kind.
-    """
-    prepared, model = make(config, features, {}), model_class(config.kind).load(folder, config)
-    if not isinstance(prepared, Prepared):
-        return model
-    stored = load_json(folder / _FILE)
-    with reading(folder / _FILE):
-        prepared.transformer_ = Transformer.from_dict(stored)
-    prepared.model = model
-    return prepared
-
-
 class Prepared:
     """Learns and scores like a model; takes the table as it is stored, and gives the model its own."""
 
-    def __init__(self, config: ModelConfig, features: Features, ends: Mapping[datetime, datetime]) -> None:
-        self.config, self.features, self.ends = config, features, ends
+    def __init__(self, config: ModelConfig) -> None:
+        self.config = config
         self.model = model_class(config.kind)(config)
-        self.settings = transform_for(self.model, features)
         self.dropped_: Dropped = {}
         self.transformer_ = Transformer(())
 
@@ -85,7 +53,7 @@ class Prepared:
         return self._learn(train, valid, options)
 
     def _select(self, train: Sequence[TableInput], valid: Sequence[TableInput], options: Options) -> Dropped:
-        select, features = self.features.select, train[0].features
+        select, features = options.features.select, train[0].features
         dropped = constants(train, features) if select.drop_constant else {}
         if select.max_correlation is not None:
             left = [f for f in features if f not in dropped]
@@ -110,12 +78,12 @@ class Prepared:
     ) -> Mapping[str, float]:
         """Ask a model that can explain itself: of the same kind, or else boosted trees."""
         boosting = model_class("boosting").config_class(kind="boosting")
-        config = self.config if isinstance(self, Explained) else boosting
-        ranker = Explained(config, self.features, self.ends)
+        config = self.config if isinstance(self.model, Explains) else boosting
+        ranker = Prepared(config)
         ranker.dropped_ = dropped
         by_feature = ranker._learn(train, valid, options).contributions(later)
         # Calibrated first: where scores are too bold for the window, every driver of them would seem to do harm.
-        calibration = Calibration.fit(by_feature.sum(axis=1), later.label)
+        calibration = Platt.fit(by_feature.sum(axis=1), later.label)
         by_feature *= calibration.slope
         by_feature[:, -1] += calibration.intercept
         rises = loss_without(by_feature, later.label)
@@ -123,7 +91,9 @@ class Prepared:
 
     def _learn(self, train: Sequence[TableInput], valid: Sequence[TableInput], options: Options) -> Self:
         kept = [f for f in train[0].features if f not in self.dropped_]
-        self.transformer_ = Transformer.fit(train, kept, self.settings, self.ends)
+        self.transformer_ = Transformer.fit(
+            train, kept, transform_for(self.model, options.features), options.ends
+        )
         apply = self.transformer_.apply
         self.model.fit([apply(t) for t in train], [apply(t) for t in valid], options)
         return self
@@ -137,17 +107,30 @@ class Prepared:
         self.model.save(folder)
         save_json(folder / _FILE, self.transformer_.to_dict())
 
+    @classmethod
+    def load(cls, folder: Path, config: ModelConfig) -> Self:
+        """Read what `save` wrote.
 
-class Explained(Prepared):
-    """One whose model can say what drove a score; it speaks of features, not of the columns made of them."""
+        Raises:
+            ArtifactError: the folder does not hold a model of this kind.
+        """
+        loaded = cls(config)
+        loaded.model = model_class(config.kind).load(folder, config)
+        stored = load_json(folder / _FILE)
+        with reading(folder / _FILE):
+            loaded.transformer_ = Transformer.from_dict(stored)
+        return loaded
 
     def contributions(self, data: TableInput) -> NDArray[np.float64]:
-        """Return contributions [N, F + 1] by feature of the stored table; the last column is the base value."""
+        """Return contributions [N, F + 1] by feature of the stored table; the last column is the base value.
+
+        Only where the model can say what drove a score.
+        """
         by_column = self._explaining.contributions(self.transformer_.apply(data))
         return self.transformer_.by_feature(by_column, data.features)
 
     def importance(self) -> Mapping[str, float]:
-        """Return a share of the total importance per feature that the model was given."""
+        """Return a share of the total importance per feature that the model was given, where it can tell."""
         by_column = self._explaining.importance()
         shares: dict[str, float] = {}
         for column, feature in self.transformer_.source_of.items():

@@ -1,0 +1,134 @@
+"""A weighted sum of the scores of several models: what bagging, voting and stacking end in."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self, cast
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ecbehave.config import ModelConfig
+from ecbehave.inputs.types import Inputs, TableInput
+from ecbehave.models.making import load, make
+from ecbehave.models.protocol import InputType, Options, Output, Predictor
+from ecbehave.models.single import best_of
+from ecbehave.models.storage import load_json, reading, save_json
+
+_FILE = "blend.json"
+
+
+class Blend:
+    """Members of any kind, each with a weight; a kind that is made of others says in `fit` how it learns both."""
+
+    inputs: ClassVar[Mapping[str, InputType]] = {}
+
+    def __init__(self, config: Any, output: Output) -> None:
+        self.config, self.output = config, output
+        self.members_: list[Predictor] = [make(member, output) for member in self.member_configs()]
+        self.weights_: NDArray[np.float64] = np.ones(len(self.members_)) / len(self.members_)
+        self.intercept_ = 0.0
+        self.shares_ = self.weights_
+        """[M], of the importance of all members."""
+
+    def member_configs(self) -> Sequence[ModelConfig]:
+        """Return the config of each member."""
+        return list(self.config.parts().values())
+
+    @property
+    def explains(self) -> bool:
+        """Whether all members can say what drove a score, and the scores of members are added up as they are."""
+        return self.output == "binary" and all(member.explains for member in self.members_)
+
+    def signals(self, data: Inputs) -> NDArray[np.float64]:
+        """Return what is weighted [N, M], for each row of the table.
+
+        These are the scores; but in a ranking, where scores of different kinds have nothing in common, minus the
+        logarithm of the place that each gives to a user's candidate.
+        """
+        scores = [member.score(data) for member in self.members_]
+        if self.output == "ranking":
+            scores = [_places(cast("TableInput", data.table), score) for score in scores]
+        return np.column_stack(scores)
+
+    def score(self, data: Inputs) -> NDArray[np.float64]:
+        """Return the weighted sum for each row of the table [N]."""
+        # A matrix product would round a row differently in other company.
+        total: NDArray[np.float64] = (self.signals(data) * self.weights_).sum(axis=1) + self.intercept_
+        return total
+
+    def lists(self, data: Inputs, k: int) -> pl.DataFrame:
+        """Return `user_id`, `item_id`, `score`: at most `k` rows for each user, best first."""
+        return best_of(cast("TableInput", data.table), self.score(data), k)
+
+    def contributions(self, data: Inputs) -> NDArray[np.float64]:
+        """Return additive contributions to the score [N, F + 1], by feature of the table; the last is the base."""
+        parts = [w * m.contributions(data) for w, m in zip(self.weights_, self.members_, strict=True)]
+        total: NDArray[np.float64] = np.sum(parts, axis=0)
+        total[:, -1] += self.intercept_
+        return total
+
+    def importance(self) -> Mapping[str, float]:
+        """Return a share of the total importance per feature that any member was given."""
+        total: dict[str, float] = {}
+        for share, member in zip(self.shares_.tolist(), self.members_, strict=True):
+            for feature, part in member.importance().items():
+                total[feature] = total.get(feature, 0.0) + share * part
+        return total
+
+    def left_out(self) -> Mapping[str, Any]:
+        """Return the features that no member was given, each with the reason that the first one has."""
+        first, *others = [member.left_out() for member in self.members_]
+        return {feature: why for feature, why in first.items() if all(feature in other for other in others)}
+
+    def fit_members(self, train: Sequence[Inputs], valid: Sequence[Inputs], options: Options) -> None:
+        """Fit every member on the same rows."""
+        for member in self.members_:
+            member.fit(train, valid, options)
+
+    def save(self, folder: Path) -> None:
+        """Write the weights, and each member into a folder of its own."""
+        stored = {
+            "weights": self.weights_.tolist(),
+            "intercept": self.intercept_,
+            "shares": self.shares_.tolist(),
+        }
+        save_json(folder / _FILE, stored)
+        for n, member in enumerate(self.members_):
+            own = folder / f"member-{n:02}"
+            own.mkdir()
+            member.save(own)
+
+    @classmethod
+    def load(cls, folder: Path, config: Any, output: Output) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            ArtifactError: the folder does not hold such a model.
+        """
+        model = cls(config, output)
+        stored = load_json(folder / _FILE)
+        n_members = len(model.members_)
+        with reading(folder / _FILE):
+            model.weights_ = _floats(stored["weights"], n_members)
+            model.shares_ = _floats(stored["shares"], n_members)
+            model.intercept_ = float(stored["intercept"])
+        model.members_ = [
+            load(folder / f"member-{n:02}", member, output) for n, member in enumerate(model.member_configs())
+        ]
+        return model
+
+
+def _floats(values: Any, n: int) -> NDArray[np.float64]:
+    floats = np.array([float(v) for v in values])
+    if floats.size != n:
+        raise ValueError(f"{n} members need {n} numbers each, found {floats.size}")
+    return floats
+
+
+def _places(table: TableInput, score: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return minus the logarithm of each row's place among its user's rows of the cutoff; ties share the mean place."""
+    place = pl.col("score").rank("average", descending=True).over("cutoff", "user_hash", "user_id")
+    keyed = table.keys.with_columns(score=pl.Series(score, dtype=pl.Float64))
+    places: NDArray[np.float64] = keyed.select(place).to_series().to_numpy()
+    return -np.log(places)
