@@ -6,7 +6,7 @@ bytes that a run from scratch would write.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 from shutil import rmtree
@@ -246,7 +246,7 @@ def _facts(weeks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def read_log(log: Artifact, columns: Sequence[str], rows: int) -> tuple[int, Iterator[pl.DataFrame]]:
+def read_log(log: Artifact, columns: Sequence[str], rows: int) -> tuple[int, Generator[pl.DataFrame]]:
     """Return the number of buckets of about so many rows, and their events."""
     n = n_buckets(log.info["n_events"], rows)
     return n, read_buckets(log.files("events/*.parquet"), columns, n)

@@ -1,6 +1,7 @@
 """Builds inputs bucket by bucket: the only code that does, for training, evaluation and prediction."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from ecbehave.inputs import matrix, table
 from ecbehave.inputs.facts import ANY, LogFacts
 from ecbehave.inputs.pairs import Asking, PairTable
 from ecbehave.inputs.suggestions import Sources
-from ecbehave.memory import rows_at_once
+from ecbehave.memory import FEWEST_ROWS, rows_at_once
 from ecbehave.models.protocol import InputType
 from ecbehave.parallel import in_order
 from ecbehave.schema import MATRIX_LABELS, MATRIX_USERS, PAIRS, TABLE_KEYS
@@ -33,8 +34,8 @@ _LISTS = ".candidates"
 
 #: Measured resident bytes while a bucket's features are made: per event, and per value of a feature.
 _BYTES_PER_EVENT, _BYTES_PER_VALUE = 350, 12
-#: Users have at least so many events each, on the mean: more of them in a bucket would have more features.
-_EVENTS_PER_USER = 10
+#: With more events per user than this, the events themselves are what takes the memory.
+_MOST_EVENTS_PER_USER = 10
 
 T = TypeVar("T")
 Known_co = TypeVar("Known_co", covariant=True)
@@ -132,13 +133,21 @@ class InputWriter:
         """
         rows_per_user = self.catalogue.rows_per_user if isinstance(self.catalogue, PairTable) else 1
         n_values = len(self.schema) * n_tables * rows_per_user
-        per_event = _BYTES_PER_EVENT + _BYTES_PER_VALUE * n_values // _EVENTS_PER_USER
+        per_event = _BYTES_PER_EVENT + int(_BYTES_PER_VALUE * n_values / self._events_per_user())
         memory, threads, n_events = (
             self._context.memory_bytes,
             self._context.threads,
             self._log.info["n_events"],
         )
         return rows_at_once(self._stage, memory, threads, per_event, n_events, work=rows_per_user)
+
+    def _events_per_user(self) -> float:
+        """Return how many events users have on the mean: fewer mean more users, each with features, in a bucket."""
+        _, buckets = clean.read_log(self._log, ["user_hash"], FEWEST_ROWS)
+        with closing(buckets):
+            # One bucket tells: users are spread over them by chance.
+            users = next(buckets)["user_hash"]
+        return min(users.len() / max(users.n_unique(), 1), _MOST_EVENTS_PER_USER) or 1
 
     def _each(self, columns: Sequence[str], made: Callable[[pl.DataFrame], T]) -> Iterator[T]:
         """Yield what a function makes of each bucket, in their order."""

@@ -1,6 +1,6 @@
 """Reading the clean log: a file per week, each in the order of user hashes, as buckets of whole users."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 _HASH = "user_hash"
 
 
-def read_buckets(files: Sequence[Path], columns: Sequence[str], n: int) -> Iterator[pl.DataFrame]:
+def read_buckets(files: Sequence[Path], columns: Sequence[str], n: int) -> Generator[pl.DataFrame]:
     """Yield the log's events bucket by bucket, with all events of the bucket's users; every row is read once.
 
     Args:
