@@ -9,7 +9,7 @@ FEWEST_ROWS = 50_000
 #: And at least so many, however much work each of them is.
 _FEWEST_OF_ALL = 5_000
 #: Resident size of the process with all libraries loaded.
-_BASE_BYTES = 300_000_000
+_BASE_BYTES = 350_000_000
 
 
 def rows_at_once(

@@ -114,7 +114,8 @@ def numbers_of_buckets(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found = []
 
     def note(files: Sequence[Path], columns: Sequence[str], n: int) -> Iterator[pl.DataFrame]:
-        found.append(n)
+        if list(columns) != ["user_hash"]:  # a glance at who there is
+            found.append(n)
         return read_buckets(files, columns, n)
 
     monkeypatch.setattr(clean, "read_buckets", note)

@@ -457,7 +457,7 @@ def test_too_little_memory_is_refused_with_what_is_enough(desk: Desk) -> None:
     with pytest.raises(ConfigError) as error:
         desk.clean()
     assert str(error.value) == (
-        "--memory 1MB is too little for clean on this log with 3 threads: it takes 301MB; allow that or fewer threads "
+        "--memory 1MB is too little for clean on this log with 3 threads: it takes 351MB; allow that or fewer threads "
         "with --threads"
     )
     desk.runs.memory_bytes = 480_000_000
