@@ -335,6 +335,10 @@ def compare_command(
     least: Annotated[
         float, typer.Option("--least", metavar="X", min=0, help="The smallest difference that counts.")
     ] = 0.001,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="A.B=VALUE", help="Replace one value of every config; repeatable."),
+    ] = None,
     workspace: WorkspaceDir = None,
     threads: Threads = None,
     memory: Memory = "4GB",
@@ -348,7 +352,7 @@ def compare_command(
     _use(threads)
     memory_bytes, wait_seconds = _size(memory), _seconds(wait)
     contexts = [
-        _context(config, None, workspace, threads, memory_bytes, False, quiet, log_format)
+        _context(config, overrides, workspace, threads, memory_bytes, False, quiet, log_format)
         for config in configs
     ]
 

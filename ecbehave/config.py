@@ -330,19 +330,56 @@ class RankedCandidates(Candidates):
     """And so many that go best with all that the user had, by `item_knn` as known at the cutoff."""
 
 
+Category = Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+)*$")]
+
+
+class ListedItems(Section):
+    """Which items may be listed; what may not is no true item either."""
+
+    allow: str | None = None
+    """File of the only items that may be: one id per line, or CSV or Parquet with a column `item_id`; relative to the
+    YAML file's folder or absolute. Null allows all."""
+    deny: str | None = None
+    """File of items that may not be, likewise."""
+    categories: list[Category] = []
+    """Only items of these categories, as known at the cutoff, and of those below them: `home` covers `home.kitchen`.
+    Empty takes all."""
+
+
 class PreferenceTask(Section):
     """Which items does a user want next?"""
 
     kind: Literal["preference"]
     """The question."""
+    feedback: Literal["implicit", "explicit"] = "implicit"
+    """What shows the preference: `implicit`, that the user has the event with an item, and items are ranked; or
+    `explicit`, the rating that the user gives an item, and ratings are predicted."""
     event: str = "purchase"
-    """The event that shows the preference."""
+    """The event that shows the preference; with `explicit` by default `any`, which is whatever has a rating."""
     active_within: Duration = timedelta(days=91)
     """Who had any event in this time before the cutoff gets a list."""
     horizon: Duration = timedelta(days=14)
     """Items with the event in this time from the cutoff on are the true ones."""
     candidates: RankedCandidates = RankedCandidates()
     """What is ranked for each user by kinds that learn from a table; the others rank the whole catalogue."""
+    exclude: list[str] = []
+    """Event types: what a user had one of these with before the cutoff is neither listed nor true; `any` is every
+    type. Empty keeps repeats, which groceries live on."""
+    items: ListedItems = ListedItems()
+    """Which items may be listed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_event(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("feedback") == "explicit":
+            return {"event": "any"} | data
+        return data
+
+    @model_validator(mode="after")
+    def _has_use_for_candidates(self) -> Self:
+        if self.feedback == "explicit" and self.candidates != RankedCandidates():
+            raise ValueError("candidates are for feedback: implicit; take them out, or set feedback")
+        return self
 
 
 TaskConfig = Annotated[ChurnTask | PurchaseTask | PreferenceTask, Field(discriminator="kind")]
@@ -351,6 +388,10 @@ TaskConfig = Annotated[ChurnTask | PurchaseTask | PreferenceTask, Field(discrimi
 class Split(Section):
     """Cutoffs, global in time; the latest complete horizon is the last test window."""
 
+    kind: Literal["time", "leave_one_out"] = "time"
+    """`leave_one_out` is for comparing with published tables only, since it leaks time: the test item is the last one
+    that each user had `task.event` with, the validation item the second last, and a fit sees what others did later.
+    It has no cutoffs, and takes of the keys below the last only. For preference, by kinds that rank all items."""
     step: Duration = timedelta(days=14)
     """Distance between the cutoffs of one split."""
     train: Annotated[int, Field(ge=1)] = 8
@@ -363,6 +404,21 @@ class Split(Section):
     rolling: bool = False
     """A fit for each test cutoff, with as many train and validation cutoffs before it: metrics with their spread over
     time, from the models as they would have been. Otherwise one fit is judged on all test cutoffs."""
+    fit_on_validation: bool = False
+    """With `leave_one_out`: judge a fit that has learned from the validation items too; published ones have not. Kinds
+    that count when they score, such as `popularity`, know those of all users in any case."""
+
+    @model_validator(mode="after")
+    def _has_use_for_keys(self) -> Self:
+        if self.kind == "time":
+            if self.fit_on_validation:
+                raise ValueError("fit_on_validation is for kind: leave_one_out; take it out, or set kind")
+            return self
+        cutoffs = ("step", "train", "validation", "test", "rolling")
+        wrong = [key for key in cutoffs if getattr(self, key) != type(self).model_fields[key].default]
+        if wrong:
+            raise ValueError(f"{wrong[0]} is for kind: time, since leave_one_out has no cutoffs; take it out")
+        return self
 
 
 class Select(Section):
@@ -605,6 +661,14 @@ class Predict(Section):
     """Reasons per targeted row, for kinds that can give them."""
     explain_rows: Annotated[int, Field(ge=0)] = 100_000
     """Reasons are computed for the targeted rows among this many with the highest scores."""
+    similar_items: Annotated[int, Field(ge=0)] = 0
+    """Items most like each item, in a table of their own: so many at most, by kinds that can tell (preference)."""
+    similar_users: Annotated[int, Field(ge=0)] = 0
+    """Users most like each user who is asked, likewise (preference)."""
+    sessions: str | None = None
+    """File of anonymous sessions that get lists too: Parquet, CSV or JSON lines with `session_id` and `item_ids` (a
+    list, the oldest first) or a row for each `session_id` and `item_id`; relative to the YAML file's folder or
+    absolute (preference)."""
 
 
 class Config(Section):
@@ -623,7 +687,8 @@ class Config(Section):
     model: SerializeAsAny[ModelConfig]
     """The model, chosen by `kind`."""
     baseline: SerializeAsAny[ModelConfig]
-    """The rule to beat; by default `rfm` for purchase and churn, `popularity` for preference."""
+    """The rule to beat; by default `rfm` for purchase and churn, `popularity` for preference, and for
+    ratings `mean_rating`."""
     tune: Tune | None = None
     calibration: Calibration = Calibration()
     decision: DecisionConfig = F1Decision()
@@ -659,6 +724,10 @@ class Config(Section):
     @model_validator(mode="after")
     def _has_probabilities_to_use(self) -> Self:
         if not isinstance(self.task, PreferenceTask):
+            lists = ("similar_items", "similar_users", "sessions")
+            wrong = [f"predict.{key}" for key in lists if getattr(self.predict, key)]
+            if wrong:
+                raise ValueError(f"{wrong[0]} is for the task preference; take it out for {self.task.kind}")
             return self
         used = {
             "calibration": self.calibration != Calibration(),
@@ -668,6 +737,24 @@ class Config(Section):
         wrong = [key for key, is_used in used.items() if is_used]
         if wrong:
             raise ValueError(f"{wrong[0]} is for the tasks purchase and churn; take it out for preference")
+        if self.task.feedback == "explicit" and self.predict.sessions is not None:
+            raise ValueError(
+                "predict.sessions is for feedback: implicit, since sessions have no ratings; take it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_leave_one_out(self) -> Self:
+        if self.split.kind == "time":
+            return self
+        if not isinstance(self.task, PreferenceTask) or self.task.feedback == "explicit":
+            raise ValueError(
+                "split.kind: leave_one_out is for the task preference with feedback: implicit; set kind to time"
+            )
+        if self.tune is not None:
+            raise ValueError(
+                "tune looks for the best settings at cutoffs in time; take it out, or set split.kind"
+            )
         return self
 
     @model_validator(mode="before")
@@ -675,6 +762,9 @@ class Config(Section):
     def _default_baseline(cls, data: Any) -> Any:
         if isinstance(data, dict) and "baseline" not in data:
             task = data.get("task")
-            is_ranking = isinstance(task, dict) and task.get("kind") == "preference"
-            return data | {"baseline": {"kind": "popularity" if is_ranking else "rfm"}}
+            asked = task if isinstance(task, dict) else {}
+            rule = "rfm" if asked.get("kind") != "preference" else "popularity"
+            if rule == "popularity" and asked.get("feedback") == "explicit":
+                rule = "mean_rating"
+            return data | {"baseline": {"kind": rule}}
         return data

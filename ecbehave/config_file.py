@@ -24,6 +24,15 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 #: Shorter values are no secrets, and stand in other words.
 _SHORTEST_SECRET = 4
 
+#: Keys with a path, besides those of sources.
+_PATHS: tuple[KeyPath, ...] = (
+    ("workspace",),
+    ("evaluate", "truth"),
+    ("task", "items", "allow"),
+    ("task", "items", "deny"),
+    ("predict", "sessions"),
+)
+
 
 @dataclass(frozen=True)
 class Loaded(Generic[C]):
@@ -248,7 +257,7 @@ def _text(path: KeyPath, node: Node) -> str:
 
 def _is_path(path: KeyPath) -> bool:
     is_source = len(path) == 4 and path[:2] == ("dataset", "sources") and path[3] == "path"
-    return is_source or path in (("workspace",), ("evaluate", "truth"))
+    return is_source or path in _PATHS
 
 
 def _absolute(node: Node) -> str:

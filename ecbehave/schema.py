@@ -80,7 +80,8 @@ TABLE_KEYS: dict[str, pl.DataType] = {
     "cutoff": TS,
 }
 
-#: The matrix input of one cutoff: all users with an event before it, and their items.
+#: The matrix input of one cutoff: all users with an event before it, and their items (or categories, where these are
+#: the target of the task). `place`: how many later instants with an item the user has; 0 for the newest one.
 MATRIX_USERS: dict[str, pl.DataType] = {
     "user_hash": pl.UInt64(),
     "user_id": pl.String(),
@@ -90,11 +91,19 @@ PAIRS: dict[str, pl.DataType] = {
     "user_hash": pl.UInt64(),
     "user_id": pl.String(),
     "item_id": pl.String(),
+    "category": pl.String(),
     "event_type": pl.String(),
     "n_events": pl.UInt32(),
     "days_since": pl.Float32(),
+    "place": pl.UInt32(),
+    "rating": pl.Float32(),
 }
 MATRIX_LABELS: dict[str, pl.DataType] = {"user_id": pl.String(), "item_id": pl.String()}
+#: The same, where ratings are asked.
+RATING_LABELS = MATRIX_LABELS | {"rating": pl.Float64()}
+#: What must not be listed: a row with an event type bars to each user the items that he had it with, a row with an item
+#: bars that to everybody.
+MATRIX_RULES: dict[str, pl.DataType] = {"event_type": pl.String(), "item_id": pl.String()}
 
 #: Score files. `is_targeted`: the decision is to act on the row. `is_control`: it would be, but the user is left alone,
 #: so that the effect of acting can be measured; `is_targeted` is false then.
@@ -121,6 +130,27 @@ RANKING_SCORES: dict[str, pl.DataType] = {
     "as_of": pl.Date(),
     "is_cold": pl.Boolean(),
     "model": pl.String(),
+}
+
+SESSION_SCORES: dict[str, pl.DataType] = {
+    "session_id": pl.String(),
+    "rank": pl.UInt32(),
+    "item_id": pl.String(),
+    "score": pl.Float64(),
+    "is_cold": pl.Boolean(),
+}
+#: What is most like an item or a user, from rank 1 on.
+SIMILAR_ITEMS: dict[str, pl.DataType] = {
+    "item_id": pl.String(),
+    "rank": pl.UInt32(),
+    "similar_item_id": pl.String(),
+    "similarity": pl.Float64(),
+}
+SIMILAR_USERS: dict[str, pl.DataType] = {
+    "user_id": pl.String(),
+    "rank": pl.UInt32(),
+    "similar_user_id": pl.String(),
+    "similarity": pl.Float64(),
 }
 
 

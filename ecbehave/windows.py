@@ -165,6 +165,76 @@ def make_origins(
     )
 
 
+#: Leave-one-out takes a user's last item for the test, and the second last for validation; who has no third one before
+#: them is history for the others. Source: Kang and McAuley (2018), Self-attentive sequential recommendation, section
+#: IV-A, and its code.
+_FEWEST_ITEMS = 3
+
+
+def own_splits(end: datetime, timezone: str) -> Splits:
+    """Return the windows of leave-one-out, where each user is asked at an instant of his own.
+
+    The cutoffs are in name only: `held_out` moves every user's life so that the item in question falls on them.
+
+    Args:
+        end: the end (exclusive) of the log's last complete day.
+        timezone: the shop's calendar.
+    """
+    cutoffs = (shift(end, -_DAY, timezone), end)
+    validation, test = ((Window(cutoff, cutoff + _INSTANT),) for cutoff in cutoffs)
+    return Splits((), validation, test)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Lives of users, moved in time so that the item that each is asked about falls on the cutoff."""
+
+    history: pl.LazyFrame
+    """Events before the cutoff; of users who are not asked, all of the log's complete days."""
+    population: pl.LazyFrame
+    """`user_hash`, `user_id` of who is asked: the users with enough items, and an event before the one in question."""
+    labels: pl.LazyFrame
+    """`user_id`, `item_id`, one for each of them."""
+
+
+def held_out(
+    events: pl.LazyFrame, is_item: pl.Expr, n_later: int, cutoff: datetime, end: datetime
+) -> HeldOut:
+    """Cut every user's life at one of his own last items: leave-one-out.
+
+    Items of one instant stand in the order of event type and name. What lies at the same instant as the item in
+    question is no history.
+
+    Args:
+        events: of whole users; `user_hash`, `user_id`, `ts`, `event_type`, `item_id` and any other columns.
+        is_item: selects the events whose items are in question.
+        n_later: how many items of the user are later than the one in question: 0 for the test.
+        cutoff: where each of them is moved to.
+        end: the end (exclusive) of the log's last complete day; nothing after it counts.
+    """
+    user, complete = ["user_hash", "user_id"], events.filter(pl.col("ts") < end)
+    asked = (
+        complete.filter(is_item)
+        .sort(*user, "ts", "event_type", "item_id")
+        .group_by(user)
+        .agg(
+            own_end=pl.col("ts").gather(-1 - n_later, null_on_oob=True).first(),
+            item_id=pl.col("item_id").gather(-1 - n_later, null_on_oob=True).first(),
+            n=pl.len(),
+        )
+        .filter(pl.col("n") >= _FEWEST_ITEMS)
+    )
+    instant = pl.col("own_end").fill_null(pl.lit(end, pl.Datetime("us", "UTC")))
+    moved = complete.join(asked.select(*user, "own_end"), on=user, how="left", maintain_order="left")
+    known = (
+        moved.with_columns(ts=pl.col("ts") + (pl.lit(cutoff) - instant))
+        .filter(history(cutoff))
+        .drop("own_end")
+    )
+    with_history = asked.join(known.select(user).unique(), on=user, how="semi")
+    return HeldOut(known, with_history.select(user), with_history.select("user_id", "item_id"))
+
+
 def _before(test: tuple[Window, ...], split: Split, horizon: timedelta, timezone: str) -> Splits:
     """Lay validation and train cutoffs before test cutoffs."""
     validation = _backwards(test[0].cutoff, split.validation, split, horizon, timezone)

@@ -1,6 +1,7 @@
 """Small model inputs with a planted answer, built by hand."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ import polars as pl
 from ecbehave.inputs.types import MatrixInput, TableInput
 from ecbehave.models import model_class
 from ecbehave.models.protocol import Model, Options
+from ecbehave.models.top_k import lists_of
 from ecbehave.schema import MATRIX_USERS, TABLE_KEYS
 
 CUTOFF = datetime(2024, 3, 1, tzinfo=UTC)
@@ -105,12 +107,24 @@ def matrix(
         "n_events": pl.UInt32,
         "days_since": pl.Float32,
     }
+    had = pl.DataFrame(list(pairs), schema, orient="row")
     return MatrixInput(
         CUTOFF,
         pl.DataFrame(users, MATRIX_USERS),
-        pl.DataFrame({"item_id": items}, {"item_id": pl.String}),
-        pl.DataFrame(list(pairs), schema, orient="row"),
+        pl.DataFrame({"item_id": items, "category": None}, {"item_id": pl.String, "category": pl.String}),
+        had.with_columns(
+            place=(pl.col("days_since").rank("dense").over("user") - 1).cast(pl.UInt32),
+            rating=pl.lit(None, pl.Float32),
+        ),
     )
+
+
+def predict(model: Any, data: Any, k: int) -> pl.DataFrame:
+    """Return the scores of rows; of a kind that scores items, the lists."""
+    if isinstance(data, MatrixInput):
+        return lists_of(data, model.scores(data), k)
+    scored: pl.DataFrame = model.predict(data, k)
+    return scored
 
 
 def visitors(n_users: int = 24, n_items: int = 10, seed: int = 0) -> MatrixInput:
@@ -123,6 +137,39 @@ def visitors(n_users: int = 24, n_items: int = 10, seed: int = 0) -> MatrixInput
             for event in ("view", "click", "cart", "purchase"):
                 pairs.append((user, int(item), event, int(rng.integers(1, 3)), float(rng.uniform(60, 90))))
     return matrix(pairs, n_users, [f"i{n:02d}" for n in range(n_items)])
+
+
+def shoppers(n_rows: int = 300, seed: int = 0) -> MatrixInput:
+    """Items of the users of `customers`: the loyal ones had those from `i00` to `i04`, the others those after."""
+    rng = np.random.default_rng(seed)
+    pairs: list[Pair] = []
+    for user in range(n_rows):
+        first = 0 if user < n_rows * 0.6 else 5
+        for item in rng.choice(5, 3, replace=False):
+            pairs.append(
+                (user, first + int(item), "purchase", int(rng.integers(1, 4)), float(rng.uniform(1, 60)))
+            )
+    return matrix(pairs, n_rows, [f"i{n:02d}" for n in range(10)])
+
+
+def raters(n_users: int = 24, n_items: int = 10, seed: int = 0) -> MatrixInput:
+    """Ratings from 1 to 5: users differ in how generous they are, items in how good, and one half of the users likes
+    the one half of the items, the other half the others. Some of the items were bought, too."""
+    rng = np.random.default_rng(seed)
+    generous, good = np.linspace(-0.7, 0.7, n_users), np.linspace(-0.5, 0.5, n_items)
+    pairs: list[Pair] = []
+    ratings: list[float | None] = []
+    for user in range(n_users):
+        for item in rng.choice(n_items, n_items * 6 // 10, replace=False).tolist():
+            taste = 1.0 if user % 2 == item % 2 else -1.0
+            rating = round(3 + float(generous[user] + good[item]) + taste + float(rng.normal(0, 0.3)))
+            pairs.append((user, item, "rating", 1, float(rng.uniform(1, 90))))
+            ratings.append(float(min(max(rating, 1), 5)))
+            if rng.random() < 0.3:
+                pairs.append((user, item, "purchase", 1, float(rng.uniform(90, 99))))
+                ratings.append(None)
+    data = matrix(pairs, n_users, [f"i{n:02d}" for n in range(n_items)])
+    return replace(data, pairs=data.pairs.with_columns(pl.Series("rating", ratings, pl.Float32)))
 
 
 def lists(scored: pl.DataFrame) -> dict[str, list[str]]:

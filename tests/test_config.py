@@ -181,7 +181,7 @@ def test_null_takes_back_what_the_base_says_and_a_byte_order_mark_is_no_harm(tmp
         ("split: {stepp: 7d}", "split.stepp: unknown key; did you mean 'step'?"),
         (
             "split: {extends: a}",
-            "split.extends: unknown key; use one of step, train, validation, test, rolling",
+            "split.extends: unknown key; use one of kind, step, train, validation, test, rolling, fit_on_validation",
         ),
         ("split:", "split: must be a mapping, not empty (null)"),
         ("split: [1]", "split: must be a mapping, not a list"),
@@ -808,6 +808,7 @@ def test_the_reference_has_each_section_and_kind_once() -> None:
         "`task.candidates`",
         "`task`, kind `preference`",
         "`task.candidates`",
+        "`task.items`",
         "`split`",
         "`features`",
         "`features.select`",

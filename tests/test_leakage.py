@@ -24,7 +24,7 @@ from ecbehave.inputs.market import MarketSums
 from ecbehave.inputs.matrix import read_matrix
 from ecbehave.inputs.pair_market import PairMarketSums
 from ecbehave.inputs.pairs import Asking, PairTable
-from ecbehave.models import COMPOSITE, KINDS, model_class
+from ecbehave.models import COMPOSITE, KINDS, model_class, reads
 from ecbehave.schema import EVENT_ORDER
 from ecbehave.stages import clean, features, input_writer, weeks
 from ecbehave.stages.bots import Past
@@ -52,12 +52,12 @@ TASKS: dict[str, dict[str, Any]] = {
         "horizon": "14d",
     },
 }
-OUTPUTS = {"churn": "binary", "purchase": "binary", "purchase_category": "binary", "preference": "ranking"}
+QUESTIONS = {"churn": "binary", "purchase": "binary", "purchase_category": "pairs", "preference": "ranking"}
 CASES = [
     (t, k)
-    for t, output in OUTPUTS.items()
+    for t, question in QUESTIONS.items()
     for k in KINDS
-    if output in model_class(k).inputs or (k in COMPOSITE and t in ("churn", "preference"))
+    if reads(model_class(k), question) or (k in COMPOSITE and t in ("churn", "preference"))
 ]
 #: Settings that let a kind learn from a small log; other kinds take their defaults.
 SMALL: dict[str, dict[str, Any]] = {
@@ -65,6 +65,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "adaboost": {"max_trees": 40, "min_rows_per_leaf": 5},
     "boosting": {"max_trees": 40, "min_rows_per_leaf": 5},
     "item_knn": {"min_users": 2},
+    "ease": {"min_users": 2},
     "bagging": {"base": {"kind": "boosting", "max_trees": 20, "min_rows_per_leaf": 5}, "n_models": 2},
 }
 SMALL |= {
@@ -248,7 +249,7 @@ def test_what_happens_from_the_test_cutoff_on_changes_nothing_before_it(
     assert differing(inputs_before(real, "test"), inputs_before(other, "test")) == []
     assert differing(judged_model(real), judged_model(other)) == []
     assert nightly_scores(real) == nightly_scores(other)
-    if OUTPUTS[task] == "binary":
+    if QUESTIONS[task] != "ranking":
         assert test_scores(real).width == 6
         assert test_scores(real).equals(test_scores(other))
     assert _refit(real) != _refit(other) or kind in UNFITTED, "the logs do differ from the test cutoff on"
@@ -588,6 +589,6 @@ def test_the_sample_shop_does_not_leak(tmp_path: Path, task: str) -> None:
     other = _grocery(tmp_path / "other", task, other_log)
     assert differing(inputs_before(real, "test"), inputs_before(other, "test")) == []
     assert differing(judged_model(real), judged_model(other)) == []
-    if OUTPUTS[task] == "binary":
+    if QUESTIONS[task] != "ranking":
         assert test_scores(real).equals(test_scores(other))
     assert _refit(real) != _refit(other)

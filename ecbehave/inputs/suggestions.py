@@ -69,7 +69,7 @@ class Sources:
         own = had.select("user", "item").unique()
         own_items = data.csr(own, np.ones(own.height))
         ranks = {name: self._popular(data, *what) for name, what in self._popularities().items()}
-        best = [np.flatnonzero(rank <= self.candidates.popular) for rank in ranks.values()]
+        best = [_first(rank, self.candidates.popular, data.barred_items) for rank in ranks.values()]
         return Known(data, own_items, ranks, np.unique(np.concatenate(best)))
 
     def _popular(self, data: MatrixInput, event: str, window: timedelta) -> NDArray[np.float64]:
@@ -137,16 +137,28 @@ class Known:
         )
 
     def _wanted(self, users: NDArray[np.int64], most_similar: csr_array) -> csr_array:
-        """Mark the candidates [B, I]; columns ascend within each row."""
+        """Mark the candidates [B, I], of what may be listed; columns ascend within each row."""
         own = self.own[users]
         n_items = own.shape[1]
         rows = [np.repeat(np.arange(users.size), np.diff(m.indptr)) for m in (own, most_similar)]
         rows.append(np.repeat(np.arange(users.size), self.popular.size))
         items = [own.indices, most_similar.indices, np.tile(self.popular, users.size)]
         key = np.unique(np.concatenate(rows) * n_items + np.concatenate(items))
+        if self.data.barred_items is not None:
+            key = key[~self.data.barred_items[key % max(n_items, 1)]]
+        if self.data.barred is not None:
+            had = csr_array(self.data.barred[users])
+            barred = np.repeat(np.arange(users.size), np.diff(had.indptr)) * n_items + had.indices
+            key = key[~np.isin(key, barred)]
         counts = np.bincount(key // max(n_items, 1), minlength=users.size)
         ends = np.append(0, np.cumsum(counts))
         return csr_array((np.ones(key.size), key % max(n_items, 1), ends), shape=own.shape)
+
+
+def _first(rank: NDArray[np.float64], n: int, barred: NDArray[np.bool_] | None) -> NDArray[np.int64]:
+    """Return the items with the n lowest ranks, of those that have one and may be listed."""
+    found = np.flatnonzero(~np.isnan(rank) if barred is None else ~np.isnan(rank) & ~barred)
+    return found[np.argsort(rank[found])[:n]]
 
 
 def values_at(values: csr_array, wanted: csr_array) -> NDArray[np.float64]:

@@ -76,22 +76,35 @@ class TableInput:
 
 @dataclass(frozen=True)
 class MatrixInput:
-    """Who had which item how often before a cutoff: U users, I items, P pairs."""
+    """Who had which item how often before a cutoff: U users, I items, P pairs.
+
+    Where the target of the task is a category, categories stand in the place of items.
+    """
 
     cutoff: datetime
     users: pl.DataFrame
     """[U] `user_hash`, `user_id`, `is_asked` (member of the population), sorted by the first two."""
     items: pl.DataFrame
-    """[I] `item_id`, sorted: the catalogue as known at the cutoff."""
+    """[I] `item_id`, sorted: the catalogue as known at the cutoff; `category`, the last one known."""
     pairs: pl.DataFrame
-    """[P] `user` and `item` (row numbers in the two above), `event_type`, `n_events`, `days_since` the last one."""
+    """[P] `user` and `item` (row numbers in the two above), `event_type`, `n_events`; of the last one `days_since`,
+    `place` (how many later instants with an item the user has, 0 for the newest) and `rating` (null for none)."""
     labels: pl.DataFrame | None = None
     """`user_id`, `item_id` of the true items, where they are known."""
+    barred: csr_array | None = None
+    """[U, I] marks what must not be listed to a user; None bars nothing."""
+    barred_items: NDArray[np.bool_] | None = None
+    """[I] marks what must not be listed to anybody; None bars nothing."""
 
     @property
     def asked(self) -> NDArray[np.int64]:
         """Row numbers of the users in the population."""
         return self.users["is_asked"].arg_true().to_numpy().astype(np.int64)
+
+    @property
+    def n_listable(self) -> int:
+        """Number of items that may be listed to anybody."""
+        return self.items.height - (0 if self.barred_items is None else int(self.barred_items.sum()))
 
     def csr(self, pairs: pl.DataFrame, weight: NDArray[np.float64]) -> csr_array:
         """Return pairs as a users x items matrix [U, I]; weights of equal pairs add up, in the order given."""

@@ -17,7 +17,7 @@ from ecbehave.metrics.keyed import KEYS, reject_duplicates, reject_nulls
 from ecbehave.metrics.tally import Confusion, Floats, Groups, Tally
 
 #: Metrics of which a smaller value is better; of every other one, a larger.
-LOWER_IS_BETTER = frozenset({"log_loss", "brier", "calibration_error"})
+LOWER_IS_BETTER = frozenset({"log_loss", "brier", "calibration_error", "rmse", "mae"})
 
 BINARY_METRICS = (
     "auroc",
@@ -121,7 +121,9 @@ def compare_fits(
     ordered = ordered.with_columns(user=ordered["user_id"].rle_id())
     fits = [ordered.filter(part=n) for n in range(len(parts))]
     measures = [mean_of([_binary_measure(fit, prefix) for fit in fits]) for prefix in ("", "baseline_")]
-    return _compare(BINARY_METRICS, (measures[0], measures[1]), ordered["user"].n_unique(), n_resamples, rng)
+    return compare_measures(
+        BINARY_METRICS, (measures[0], measures[1]), ordered["user"].n_unique(), n_resamples, rng
+    )
 
 
 def compare_ranking(
@@ -158,7 +160,7 @@ def compare_ranking(
         mean_measure(by_user(model, pl.col(names).sum()), counts),
         mean_measure(by_user(baseline, pl.col(names).sum()), counts),
     )
-    return _compare(names, measures, counts.shape[1], n_resamples, rng)
+    return compare_measures(names, measures, counts.shape[1], n_resamples, rng)
 
 
 def compare_sums(
@@ -177,7 +179,7 @@ def compare_sums(
         by_user(ordered, pl.col(f"{prefix}{name}" for name in names).sum()) for prefix in ("", "baseline_")
     ]
     measures = (_sum_measure(sides[0]), _sum_measure(sides[1]))
-    return _compare(names, measures, sides[0].shape[1], n_resamples, rng)
+    return compare_measures(names, measures, sides[0].shape[1], n_resamples, rng)
 
 
 def _sum_measure(sums: Floats) -> Measure:
@@ -269,13 +271,22 @@ def mean_measure(sums: Floats, counts: Floats) -> Measure:
     return measure
 
 
-def _compare(
+def compare_measures(
     names: Sequence[str],
     measures: tuple[Measure, Measure],
     n_users: int,
     n_resamples: int,
     rng: np.random.Generator,
 ) -> Comparison:
+    """Compare a model with its baseline by what takes metrics from weights of users.
+
+    Args:
+        names: [M] metrics that a measure returns, in its order.
+        measures: the model's, and the baseline's.
+        n_users: U.
+        n_resamples: draws of users behind each interval.
+        rng: source of the draws.
+    """
     values, draws = resampled(measures, n_users, n_resamples, rng)
     return {
         "model": _intervals(names, values[0], draws[:, 0]),

@@ -39,10 +39,22 @@ class Contest:
         """The model with the highest value; of equal ones the first."""
         return int(self.difference.min(axis=1).argmax())
 
+    def negated(self) -> "Contest":
+        """Return the same models by the metric with the other sign, of which less is better; `best` has no meaning."""
+        models = tuple(_negated(model) for model in self.models)
+        return Contest(models, -self.difference, self.margin, self.n_users)
+
     def is_real(self, least: float) -> NDArray[np.bool_]:
         """Tell which differences [M, M] are at least so large, with an interval that leaves out zero."""
         size: Floats = np.abs(self.difference)
         return (size > self.margin) & (size >= least)
+
+
+def _negated(found: Interval) -> Interval:
+    value, low, high = (
+        None if bound is None else -bound for bound in (found["value"], found["low"], found["high"])
+    )
+    return {"value": value, "low": high, "high": low}
 
 
 def contest_of_scores(
@@ -74,7 +86,7 @@ def contest_of_scores(
     ordered = ordered.with_columns(user=ordered["user_id"].rle_id())
     parts = ordered.partition_by("cutoff") if by_cutoff else [ordered]
     measures = [mean_of([_auroc_measure(part, name) for part in parts]) for name in names]
-    return _contest(measures, ordered["user"].n_unique(), n_resamples, rng)
+    return contest_of_measures(measures, ordered["user"].n_unique(), n_resamples, rng)
 
 
 def contest_of_means(
@@ -94,7 +106,7 @@ def contest_of_means(
     ordered = _ordered(frame, names, KEYS)
     sums = by_user(ordered.select("user_id", *names), pl.col(names).sum())
     counts = by_user(ordered.select("user_id", *names), pl.col(names).count())
-    return _contest([mean_measure(sums, counts)], sums.shape[1], n_resamples, rng)
+    return contest_of_measures([mean_measure(sums, counts)], sums.shape[1], n_resamples, rng)
 
 
 def _ordered(frame: pl.DataFrame, values: Sequence[str], keys: Sequence[str]) -> pl.DataFrame:
@@ -108,9 +120,17 @@ def _auroc_measure(rows: pl.DataFrame, name: str) -> Measure:
     return lambda user_weight: np.array([groups.tally(user_weight[user]).auroc()])
 
 
-def _contest(
+def contest_of_measures(
     measures: Sequence[Measure], n_users: int, n_resamples: int, rng: np.random.Generator
 ) -> Contest:
+    """Compare models by what takes a metric, of which more is better, from weights of users.
+
+    Args:
+        measures: one for each model, or one that returns the metric of each.
+        n_users: U.
+        n_resamples: draws of users.
+        rng: source of the draws.
+    """
     found = resampled(measures, n_users, n_resamples, rng)
     values, draws = found[0].ravel(), found[1].reshape(n_resamples, -1)  # [M], [B, M]
     difference, drawn = _pairs(values), _pairs(draws)

@@ -4,18 +4,46 @@
 (the user had the item before the cutoff). All joins are on keys, and no result depends on the order of rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
 from ecbehave.metrics.keyed import KEYS, reject_duplicates, reject_nulls
+from ecbehave.metrics.ranking_ties import TieGroups, expected
+
+#: Parts of the truth that are judged apart, of the same lists.
+PARTS: Mapping[str, pl.Expr] = {"repeat": pl.col("is_repeat"), "new": ~pl.col("is_repeat")}
 
 
 def per_user(recommended: pl.DataFrame, truth: pl.DataFrame, k: Sequence[int]) -> pl.DataFrame:
+    """Judge every list at each length k, in the order of its ranks; see `expected_per_user`.
+
+    Raises:
+        ValueError: a value is missing, an item or a rank appears twice in one list, a true item appears
+            twice, or a rank is 0.
+    """
+    _check_recommended(recommended)
+    ranks = recommended.select(*KEYS, "item_id", n_higher=pl.col("rank").cast(pl.Int64) - 1)
+    placed = truth.join(ranks, on=[*KEYS, "item_id"], how="left")
+    tied = pl.when(pl.col("n_higher").is_not_null()).then(1)
+    return expected_per_user(placed.with_columns(n_tied=tied), k)
+
+
+def expected_per_user(
+    placed: pl.DataFrame, k: Sequence[int], parts: Mapping[str, pl.Expr] = PARTS
+) -> pl.DataFrame:
     """Judge every list at each length k; one row per (user_id, cutoff) with at least one true item.
 
-    A user with true items and no list counts as zero. Users without a true item are left out, since recall is
-    not defined for them; `n_without_truth` counts them. Sorted by key.
+    Items with equal scores stand in no order: every value is what is expected over all orders of them; see
+    `ranking_ties`. A user with true items and no list counts as zero. Users without a true item are left out, since
+    recall is not defined for them; `n_without_truth` counts them. Sorted by key.
+
+    Args:
+        placed: one row per true item: the keys, `item_id`, `n_higher` (items of the list with a higher score),
+            `n_tied` (items with the same score, this one included); both null where the item is not in the list.
+            And what `parts` reads.
+        k: lengths of the list.
+        parts: name of a part of the truth to what selects it.
 
     Returns:
         user_id, cutoff and, Float64, for each k:
@@ -26,22 +54,20 @@ def per_user(recommended: pl.DataFrame, truth: pl.DataFrame, k: Sequence[int]) -
         ndcg@k: sum over hits of 1 / log2(rank + 1), over that of an ideal list, with min(k, number of true
             items) hits.
         mrr@k: 1 / rank of the first hit, or 0.
-        repeat_recall@k, repeat_ndcg@k, new_recall@k, new_ndcg@k: of the same list, where only the repeats (or
-            only the new items) are true; null for users without such an item.
+        PART_recall@k, PART_ndcg@k: of the same list, where only the items of that part are true; null for users
+            without such an item. By default repeat and new.
 
     Raises:
-        ValueError: a value is missing, an item or a rank appears twice in one list, a true item appears
-            twice, or a rank is 0.
+        ValueError: a value is missing, a true item appears twice, or `n_higher` and `n_tied` contradict one another.
 
     Source: Manning, Raghavan and Schuetze (2008), section 8.4; Jarvelin and Kekalainen (2002) for NDCG.
     """
-    _check_recommended(recommended)
-    reject_nulls(truth, [*KEYS, "item_id", "is_repeat"], "truth")
-    reject_duplicates(truth, [*KEYS, "item_id"], "truth")
-    found = truth.join(recommended.select(*KEYS, "item_id", "rank"), on=[*KEYS, "item_id"], how="left")
-    judged = _judge(found, k)
-    for name, part in (("repeat", pl.col("is_repeat")), ("new", ~pl.col("is_repeat"))):
-        restricted = _judge(found.filter(part), k).select(
+    reject_nulls(placed, [name for name in placed.columns if name not in ("n_higher", "n_tied")], "truth")
+    reject_duplicates(placed, [*KEYS, "item_id"], "truth")
+    _check_ties(placed)
+    judged = _judge(placed, k)
+    for name, part in parts.items():
+        restricted = _judge(placed.filter(part), k).select(
             *KEYS, pl.col(r"^(recall|ndcg)@\d+$").name.prefix(f"{name}_")
         )
         judged = judged.join(restricted, on=KEYS, how="left")
@@ -74,31 +100,53 @@ def _check_recommended(recommended: pl.DataFrame) -> None:
         raise ValueError(f"recommended: {n_zero} rank(s) below 1; ranks count from 1")
 
 
-def _judge(found: pl.DataFrame, k: Sequence[int]) -> pl.DataFrame:
-    """Judge lists by their true items: one row per true item in, `rank` null where it was not recommended."""
-    # In this order the place of a hit among its user's true items is the number of hits up to its rank.
-    ordered = found.sort(*KEYS, "rank", nulls_last=True).with_columns(
-        place=pl.int_range(1, pl.len() + 1).over(KEYS)
+def _check_ties(placed: pl.DataFrame) -> None:
+    """Refuse places that cannot be: half known, or with more true items at one score than items."""
+    n_half = placed.filter(pl.col("n_higher").is_null() != pl.col("n_tied").is_null()).height
+    groups = _groups(placed)
+    start, end = pl.col("n_higher"), pl.col("n_higher") + pl.col("n_tied")
+    is_wrong = (
+        (start < 0)
+        | (pl.col("n_true") > pl.col("n_tied"))
+        | (pl.col("n_sizes") > 1)
+        | (start < end.shift().over(KEYS)).fill_null(value=False)
     )
-    metrics = [metric for length in k for metric in _at(length)]
-    return ordered.group_by(KEYS, maintain_order=True).agg(metrics)
+    n_wrong = n_half + groups.filter(is_wrong).height
+    if n_wrong:
+        raise ValueError(
+            f"truth: {n_wrong} place(s) contradict themselves or one another; n_higher counts the items with a higher "
+            f"score, n_tied those with the same one, the item itself included"
+        )
 
 
-def _at(k: int) -> list[pl.Expr]:
-    """Return the metrics at k of one user's true items, sorted by rank."""
-    rank, place, n_true = pl.col("rank"), pl.col("place"), pl.len()
-    is_hit = (rank <= k).fill_null(value=False)
-    n_possible = pl.min_horizontal(n_true, pl.lit(k))
-    ideal = _discount(place).filter(place <= k).sum()
-    return [
-        is_hit.any().cast(pl.Float64).alias(f"hit_rate@{k}"),
-        (is_hit.sum() / n_true).alias(f"recall@{k}"),
-        (is_hit.sum() / k).alias(f"precision@{k}"),
-        ((place / rank).filter(is_hit).sum() / n_possible).alias(f"map@{k}"),
-        (_discount(rank).filter(is_hit).sum() / ideal).alias(f"ndcg@{k}"),
-        (1 / rank).filter(is_hit).max().fill_null(0.0).alias(f"mrr@{k}"),
-    ]
+def _groups(placed: pl.DataFrame) -> pl.DataFrame:
+    """Return the groups of equal scores that hold true items, by key and then by place."""
+    return (
+        placed.drop_nulls(["n_higher", "n_tied"])
+        .group_by(*KEYS, pl.col("n_higher").cast(pl.Int64))
+        .agg(
+            n_tied=pl.col("n_tied").first().cast(pl.Int64),
+            n_true=pl.len().cast(pl.Int64),
+            n_sizes=pl.col("n_tied").n_unique(),
+        )
+        .sort(*KEYS, "n_higher")
+        .with_columns(n_before=pl.col("n_true").cum_sum().over(KEYS) - pl.col("n_true"))
+    )
 
 
-def _discount(rank: pl.Expr) -> pl.Expr:
-    return 1 / (rank + 1).log(2)
+def _judge(placed: pl.DataFrame, k: Sequence[int]) -> pl.DataFrame:
+    """Judge the lists of all keys that have a true item."""
+    lists = placed.group_by(KEYS).agg(n_true=pl.len().cast(pl.Int64)).sort(KEYS)
+    groups = _groups(placed).join(
+        lists.select(KEYS).with_row_index("list_of"), on=KEYS, maintain_order="left"
+    )
+    places = TieGroups(
+        *(
+            groups[name].cast(pl.Int64).to_numpy()
+            for name in ("list_of", "n_higher", "n_tied", "n_true", "n_before")
+        )
+    )
+    return lists.select(KEYS).with_columns(
+        pl.Series(name, values, pl.Float64)
+        for name, values in expected(places, lists["n_true"].to_numpy(), k).items()
+    )

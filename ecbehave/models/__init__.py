@@ -10,7 +10,7 @@ from pydantic import Field, create_model
 
 from ecbehave.config import Config, ModelConfig
 from ecbehave.errors import ConfigError
-from ecbehave.models.protocol import InputType, Model
+from ecbehave.models.protocol import InputType, Model, Reads
 
 #: Kind to module and class. The modules load torch, LightGBM and scikit-learn only when they fit or load.
 PLAIN = {
@@ -18,12 +18,16 @@ PLAIN = {
     "rfm": "baseline.rfm:Rfm",
     "bgnbd": "baseline.bgnbd:Bgnbd",
     "popularity": "baseline.popularity:Popularity",
+    "mean_rating": "baseline.mean_rating:MeanRating",
     "personal_frequency": "baseline.personal_frequency:PersonalFrequency",
     "logistic": "ensemble.logistic:Logistic",
     "random_forest": "ensemble.forest:RandomForest",
     "adaboost": "ensemble.adaboost:AdaBoost",
     "boosting": "ensemble.boosting:Boosting",
+    "user_knn": "cf.user_knn:UserKnn",
     "item_knn": "cf.item_knn:ItemKnn",
+    "als": "cf.als:Als",
+    "ease": "cf.ease:Ease",
 }
 
 #: Kinds that are made of others.
@@ -66,20 +70,30 @@ def config_class() -> type[Config]:
     return create_model("Config", __base__=Config, __doc__=Config.__doc__, **fields)
 
 
+def reads(kind: type[Model], output: str) -> Reads | None:
+    """Return what a kind is handed for what is asked; None where it has no answer."""
+    found = kind.inputs.get(output)
+    if found is None and output == "pairs" and kind.inputs.get("binary") == "table":
+        return "table"
+    return found
+
+
 def input_types(config: ModelConfig, task: str, output: str, key: str) -> frozenset[InputType]:
-    """Return what a model reads for a task.
+    """Return what a model reads for a task; the rows of `binary` and `pairs` are in a table, whatever it reads.
 
     Raises:
         ConfigError: the kind does not serve the task; the message names those that do.
     """
-    if config.kind in COMPOSITE:
+    # Made of others are scores of rows, and of those there are none where ratings are asked.
+    composite = () if output == "rating" else COMPOSITE
+    if config.kind in composite:
         return frozenset().union(
             *(input_types(part, task, output, f"{key}.{name}") for name, part in config.parts().items())
         )
-    found = model_class(config.kind).inputs.get(output)
+    found = reads(model_class(config.kind), output)
     if found is None:
-        serving = [kind for kind in PLAIN if output in model_class(kind).inputs] + list(COMPOSITE)
+        serving = [kind for kind in PLAIN if reads(model_class(kind), output)] + list(composite)
         raise ConfigError(
             f"{key}.kind: {config.kind} does not serve the task {task}; these do: {', '.join(serving)}"
         )
-    return frozenset([found])
+    return frozenset(["table", "matrix"] if found == "all" else [found])

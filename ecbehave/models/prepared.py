@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,7 @@ from ecbehave.metrics.relevance import loss_without, mutual_information, mutual_
 from ecbehave.models import model_class
 from ecbehave.models.calibration import Platt
 from ecbehave.models.labels import pooled
-from ecbehave.models.protocol import Explains, Options
+from ecbehave.models.protocol import Explains, Options, ScoresRows
 from ecbehave.models.storage import load_json, reading, save_json
 
 _FILE = "transform.json"
@@ -100,7 +100,7 @@ class Prepared:
 
     def predict(self, data: TableInput, k: int = 0) -> pl.DataFrame:
         """Return the keys with the model's `score`."""
-        return self.model.predict(self.transformer_.apply(data), k)
+        return cast("ScoresRows", self.model).predict(self.transformer_.apply(data), k)
 
     def save(self, folder: Path) -> None:
         """Write the model, and beside it the transformation as JSON."""

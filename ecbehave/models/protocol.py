@@ -1,6 +1,6 @@
 """What every model kind offers, and what a run gives it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -9,12 +9,17 @@ from typing import Any, ClassVar, Literal, Protocol, Self, runtime_checkable
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from ecbehave.config import Features, ModelConfig
-from ecbehave.inputs.types import Inputs
+from ecbehave.inputs.types import Inputs, MatrixInput
 
 InputType = Literal["table", "matrix"]
-Output = Literal["binary", "ranking"]
+#: What a kind is handed: one form, or all that is known (`Inputs`).
+Reads = Literal["table", "matrix", "all"]
+#: What is asked: a number per user (`binary`), or per user and target (`pairs`), or lists, or a rating per user and
+#: item.
+Output = Literal["binary", "pairs", "ranking", "rating"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,8 @@ class Options:
     seed: int
     threads: int
     output: Output = "binary"
-    """`binary`: rows are labelled by themselves; `ranking`: rows are a user's candidates, and the best come first."""
+    """`binary`, `pairs`: rows are labelled by themselves; `ranking`: rows are a user's candidates, best come first;
+    `rating`: the matrix has ratings, and those of other pairs are to be predicted."""
     features: Features = field(default_factory=Features)
     """How a table is made ready for a kind that does not read it by name."""
     ends: Mapping[datetime, datetime] = field(default_factory=dict)
@@ -39,8 +45,9 @@ class Model(Protocol):
     """
 
     config_class: ClassVar[type[ModelConfig]]
-    inputs: ClassVar[Mapping[str, InputType]]
-    """Task output (`binary`, `ranking`) to the input that is read for it; empty for a kind that is made of others."""
+    inputs: ClassVar[Mapping[str, Reads]]
+    """What is asked to what is read for it; empty for a kind that is made of others. Who answers `binary` from the
+    table answers `pairs` likewise."""
 
     def __init__(self, config: Any) -> None: ...
 
@@ -54,14 +61,6 @@ class Model(Protocol):
             DataError: the train cutoffs cannot teach the question, e.g. only one class.
         """
 
-    def predict(self, data: Any, k: int) -> pl.DataFrame:
-        """Return scores; higher is likelier.
-
-        Returns:
-            Of a table, for either output: its keys, in its order, with `score` (Float64).
-            Of a matrix: `user_id`, `item_id`, `score`, at most `k` rows for each user of the population.
-        """
-
     def save(self, folder: Path) -> None:
         """Write the learned state into an empty folder, without pickle."""
 
@@ -71,6 +70,57 @@ class Model(Protocol):
 
         Raises:
             ArtifactError: the folder does not hold a model of this kind.
+        """
+
+
+class ScoresRows(Protocol):
+    """A kind that answers for the rows of a table, which it reads, or finds in all that is known."""
+
+    def predict(self, data: Any, k: int) -> pl.DataFrame:
+        """Return the keys of the rows, in their order, with `score` (Float64): higher is likelier."""
+
+
+#: Row numbers of users [B], ascending, and the scores of every item [B, I]. What a sparse block does not store has no
+#: score; in a dense one, that is minus infinity.
+Block = tuple[NDArray[np.int64], csr_array | NDArray[np.float64]]
+
+
+class ScoresItems(Protocol):
+    """A kind that reads the matrix, and scores every item for a user."""
+
+    def scores(self, data: MatrixInput) -> Iterator[Block]:
+        """Yield the scores of some users of the population after the others, each user once; higher is likelier.
+
+        Of a model that was fitted to predict ratings, these are the ratings, which may lie beyond the scale: cut to it,
+        the best of them could not be told apart.
+        """
+
+
+class PredictsRatings(ScoresItems, Protocol):
+    """A kind that reads the matrix, and predicts which rating a user would give an item."""
+
+    def ratings(self, data: MatrixInput, pairs: pl.DataFrame) -> NDArray[np.float64]:
+        """Return the rating [n] expected of each pair of `user` and `item` (row numbers), within the known scale."""
+
+
+class SimilarItems(Protocol):
+    """A kind that knows which items are alike."""
+
+    def similar_items(self, n: int, listed: pl.Series) -> Iterator[pl.DataFrame]:
+        """Yield `item_id`, `similar_item_id`, `similarity`: at most `n` of `listed` for each item that it knows.
+
+        Items come in the order of their ids, all rows of one in one frame, the most similar first, equal ones by id;
+        never the item itself, nor a similarity that is not above 0.
+        """
+
+
+class SimilarUsers(Protocol):
+    """A kind that knows which users are alike."""
+
+    def similar_users(self, data: MatrixInput, n: int) -> Iterator[pl.DataFrame]:
+        """Yield `user_id`, `similar_user_id`, `similarity`: at most `n` for each user of the population.
+
+        Users come in the order of the population; see `SimilarItems`.
         """
 
 
@@ -92,6 +142,10 @@ class Predictor(Protocol):
     def explains(self) -> bool:
         """Whether it can say what drove a score."""
 
+    @property
+    def reads_table(self) -> bool:
+        """Whether any feature of the table has a say in the scores."""
+
     def fit(self, train: Sequence[Inputs], valid: Sequence[Inputs], options: Options) -> Self:
         """Learn; see `Model.fit`."""
 
@@ -100,6 +154,18 @@ class Predictor(Protocol):
 
     def lists(self, data: Inputs, k: int) -> pl.DataFrame:
         """Return `user_id`, `item_id`, `score`: at most `k` rows for each user of the population, best first."""
+
+    def list_blocks(self, data: Inputs, k: int) -> Iterator[pl.DataFrame]:
+        """Yield `lists` by blocks of users, in the order of the population."""
+
+    def item_scores(self, data: Inputs) -> Iterator[Block]:
+        """Yield the scores that `lists` ranks by, of items or of the candidates among them, by blocks of users.
+
+        The users come in the order of the population; one without any score may be left out.
+        """
+
+    def ratings(self, data: Inputs, pairs: pl.DataFrame) -> NDArray[np.float64]:
+        """Return the rating [n] expected of each pair of `user` and `item`, row numbers in the matrix."""
 
     def contributions(self, data: Inputs) -> NDArray[np.float64]:
         """Return additive contributions to the score [N, F + 1], by feature of the table; the last is the base."""

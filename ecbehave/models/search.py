@@ -6,7 +6,8 @@ imported here, so that a kind may declare its space without the tuning library b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 Scalar = bool | int | float | str | None
 
@@ -18,6 +19,8 @@ class Whole:
     low: int
     high: int
     log: bool = False
+    share_of_rows: float | None = None
+    """For a number of rows: `high` is no more than this share of those that a fit learns from."""
 
 
 @dataclass(frozen=True)
@@ -37,3 +40,15 @@ class Choice:
 
 
 Domain = Whole | Real | Choice
+
+
+def for_rows(space: Mapping[str, Domain], n_rows: int) -> dict[str, Domain]:
+    """Return what is worth a search where a fit learns from so many rows."""
+    return {key: _for_rows(domain, n_rows) for key, domain in space.items()}
+
+
+def _for_rows(domain: Domain, n_rows: int) -> Domain:
+    if not isinstance(domain, Whole) or domain.share_of_rows is None:
+        return domain
+    high = min(domain.high, max(int(domain.share_of_rows * n_rows), 2))
+    return replace(domain, low=min(domain.low, max(high // 5, 1)), high=high)

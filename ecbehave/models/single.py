@@ -1,7 +1,7 @@
 """A model of one kind, given its part of what is known, and asked for what the task needs."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -10,10 +10,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecbehave.config import ModelConfig
-from ecbehave.inputs.types import Inputs, TableInput
-from ecbehave.models import model_class
+from ecbehave.inputs.types import Inputs, MatrixInput, TableInput
+from ecbehave.models import model_class, reads
+from ecbehave.models.candidate_scores import candidate_scores
 from ecbehave.models.prepared import Prepared
-from ecbehave.models.protocol import Explains, Options, Output
+from ecbehave.models.protocol import Block, Explains, Options, Output
+from ecbehave.models.rating_lists import rating_lists
+from ecbehave.models.top_k import LIST, pair_scores, top_k
 
 
 class Single:
@@ -21,14 +24,18 @@ class Single:
 
     def __init__(self, config: ModelConfig, output: Output) -> None:
         kind = model_class(config.kind)
-        self._reads, self._output = kind.inputs[output], output
+        self._reads, self._output = reads(kind, output), output
         self._model: Any = Prepared(config) if _is_prepared(config) else kind(config)
 
     @property
     def explains(self) -> bool:
         """Whether the kind can say what drove a score."""
-        kind = self._model.model if isinstance(self._model, Prepared) else self._model
-        return isinstance(kind, Explains)
+        return isinstance(self.kind, Explains)
+
+    @property
+    def reads_table(self) -> bool:
+        """Whether any feature of the table has a say in the scores."""
+        return self._reads == "table"
 
     def fit(self, train: Sequence[Inputs], valid: Sequence[Inputs], options: Options) -> Self:
         """Learn from the kind's own input; where one lacks it, such as a history without rows, it is passed over."""
@@ -36,30 +43,65 @@ class Single:
         return self
 
     def _own(self, parts: Sequence[Inputs]) -> list[Any]:
-        found = (getattr(part, self._reads) for part in parts)
+        if self._reads == "all":
+            return list(parts)
+        found = (getattr(part, cast("str", self._reads)) for part in parts)
         return [data for data in found if data is not None]
 
     def score(self, data: Inputs) -> NDArray[np.float64]:
-        """Return a score for each row of the table [N]; for a kind of lists, minus infinity where it has none."""
+        """Return a score for each row of the table [N].
+
+        Of a kind that scores items, a score is looked up. Where it has none, that is minus infinity in a ranking, and 0
+        elsewhere; and there scores, which may be of any size, are drawn together to sign(s) log(1 + |s|).
+        """
         table = cast("TableInput", data.table)
-        scored: pl.DataFrame = (
-            self._model.predict(table, 0)
-            if self._reads == "table"
-            else table.keys.join(
-                self._model.predict(data.matrix, table.n_rows),
-                on=["user_id", "item_id"],
-                how="left",
-                maintain_order="left",
-            )
-        )
-        return scored["score"].fill_null(-np.inf).to_numpy()
+        if self._reads != "matrix":
+            scored: pl.DataFrame = self._model.predict(table if self._reads == "table" else data, 0)
+            return scored["score"].to_numpy()
+        matrix, target = _asking_of(cast("MatrixInput", data.matrix), table), table.key_names[-1]
+        found = pair_scores(matrix, self._model.scores(matrix), table, target)
+        if self._output == "ranking":
+            return found
+        found[found == -np.inf] = 0
+        small: NDArray[np.float64] = np.sign(found) * np.log1p(np.abs(found))
+        return small
+
+    @property
+    def kind(self) -> Any:
+        """The kind itself, for what only some kinds can tell."""
+        return self._model.model if isinstance(self._model, Prepared) else self._model
 
     def lists(self, data: Inputs, k: int) -> pl.DataFrame:
         """Return `user_id`, `item_id`, `score`: at most `k` rows for each user, best first."""
         if self._reads == "matrix":
-            scored: pl.DataFrame = self._model.predict(data.matrix, k)
-            return scored
+            return pl.concat([pl.DataFrame(schema=LIST), *self.list_blocks(data, k)])
         return best_of(cast("TableInput", data.table), self.score(data), k)
+
+    def ratings(self, data: Inputs, pairs: pl.DataFrame) -> NDArray[np.float64]:
+        """Return the rating [n] expected of each pair of `user` and `item`, row numbers in the matrix."""
+        predicted: NDArray[np.float64] = self._model.ratings(data.matrix, pairs)
+        return predicted
+
+    def list_blocks(self, data: Inputs, k: int) -> Iterator[pl.DataFrame]:
+        """Yield `lists` by blocks of users."""
+        if self._reads != "matrix":
+            yield self.lists(data, k)
+            return
+        matrix = cast("MatrixInput", data.matrix)
+        blocks: Iterator[Block] = self._model.scores(matrix)
+        if self._output == "rating":
+            yield from rating_lists(matrix, blocks, k)
+        else:
+            yield from (top_k(matrix, *block, k) for block in blocks)
+
+    def item_scores(self, data: Inputs) -> Iterator[Block]:
+        """Yield the scores of items by blocks of users: of a kind that reads a table, those of the candidates."""
+        if self._reads != "matrix":
+            yield candidate_scores(
+                cast("MatrixInput", data.matrix), cast("TableInput", data.table), self.score(data)
+            )
+            return
+        yield from self._model.scores(data.matrix)
 
     def contributions(self, data: Inputs) -> NDArray[np.float64]:
         """Return additive contributions to the score [N, F + 1], by feature of the table; the last is the base."""
@@ -90,6 +132,13 @@ class Single:
         stored = Prepared if _is_prepared(config) else model_class(config.kind)
         loaded._model = stored.load(folder, config)
         return loaded
+
+
+def _asking_of(matrix: MatrixInput, table: TableInput) -> MatrixInput:
+    """Return the matrix, asked about no one but the users of a table, which may be a part of the population."""
+    users = table.frame.select("user_id").unique().with_columns(is_asked=pl.lit(value=True))
+    asked = matrix.users.drop("is_asked").join(users, on="user_id", how="left", maintain_order="left")
+    return replace(matrix, users=asked.with_columns(pl.col("is_asked").fill_null(value=False)))
 
 
 def best_of(table: TableInput, score: NDArray[np.float64], k: int) -> pl.DataFrame:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ecbehave.metrics.bootstrap import LOWER_IS_BETTER
 from ecbehave.report.numbers import decimals_for, fixed, interval, signed_in_unit
 
 
@@ -18,7 +19,8 @@ def in_words(result: Mapping[str, Any], fewest_users: int) -> list[str]:
     choice = next(model for model in models if model["is_choice"])
     cheapest = f"The cheapest of them to train is {choice['name']} ({_seconds(choice)})."
     if result["winner"] is not None:
-        said = [f"The winner is {result['winner']}: its {metric} is really above that of every other model."]
+        side = "below" if result["headline"] in LOWER_IS_BETTER else "above"
+        said = [f"The winner is {result['winner']}: its {metric} is really {side} that of every other model."]
     elif result["n_users"] < fewest_users:
         said = [
             f"Too few users to tell models apart: {result['n_users']} were judged, and it takes {fewest_users}. "
@@ -31,7 +33,11 @@ def in_words(result: Mapping[str, Any], fewest_users: int) -> list[str]:
     weak = [
         f"{model['name']} (against {model['baseline']})" for model in models if not model["beats_baseline"]
     ]
-    return said + ([f"NOT clearly better than its baseline: {', '.join(weak)}."] if weak else [])
+    if weak:
+        said.append(f"NOT clearly better than its baseline: {', '.join(weak)}.")
+    if result["is_mean_over_cutoffs"]:
+        said.append(f"{metric} is the mean over the test cutoffs: each was scored by a fit of its own.")
+    return said
 
 
 def table(result: Mapping[str, Any]) -> list[list[str]]:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ecbehave.report.content import BinaryDetail, Curve, Profit, RankingPlot
+from ecbehave.report.binary_content import BinaryDetail, Curve, Profit
 from ecbehave.report.numbers import fixed, in_usual_unit, money, percent
+from ecbehave.report.ranking_content import RankingPlot
 
 _SHARE = 0.1
 _RECALL = 0.5

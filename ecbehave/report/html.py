@@ -5,19 +5,9 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from ecbehave.report import guides, plots
-from ecbehave.report.content import (
-    BinaryDetail,
-    Confusion,
-    CountRow,
-    CutoffRow,
-    DecileRow,
-    LeftOut,
-    MetricRow,
-    RankingDetail,
-    Report,
-    SplitRow,
-    Standing,
-)
+from ecbehave.report.binary_content import BinaryDetail, Confusion, DecileRow
+from ecbehave.report.compared import MetricRow, Standing
+from ecbehave.report.content import CountRow, CutoffRow, LeftOut, Report, SplitRow
 from ecbehave.report.explained import examples_section, permutation_section
 from ecbehave.report.money import profit_section
 from ecbehave.report.numbers import count, fixed, in_unit, interval, percent, share_of_rows, signed_in_unit
@@ -35,6 +25,9 @@ from ecbehave.report.page import (
     section,
     table,
 )
+from ecbehave.report.ranking_content import RankingDetail
+from ecbehave.report.rating_content import RatingDetail
+from ecbehave.report.ratings import ratings_section
 from ecbehave.report.segments import segments_section
 
 _MARKS: dict[Standing, str] = {
@@ -60,14 +53,16 @@ def render(report: Report) -> str:
     detail = report.detail
     if isinstance(detail, BinaryDetail):
         tiles, figures, tables = _binary_tiles(report, detail), _binary_plots(detail), _binary_tables(detail)
-    else:
+    elif isinstance(detail, RankingDetail):
         tiles, figures, tables = _ranking_tiles(report), _ranking_plots(report, detail), []
+    else:
+        tiles, figures, tables = _ranking_tiles(report), [], [ratings_section(detail, report.baseline)]
     sections = [
         _verdict(report),
         key_figures(tiles),
         _question(report),
         _metrics(report),
-        _plots(figures + _importance(report)),
+        *([] if isinstance(detail, RatingDetail) else [_plots(figures + _importance(report))]),
         *tables,
         *([_per_cutoff(report.metrics[0], report)] if report.per_cutoff else []),
         *([permutation_section(report.permutation)] if report.permutation else []),

@@ -1,6 +1,7 @@
 """What the decision brings: the section of the evaluation page on profit."""
 
-from ecbehave.report.content import BinaryDetail, Interval, Profit
+from ecbehave.report.binary_content import BinaryDetail, Profit
+from ecbehave.report.compared import Interval
 from ecbehave.report.numbers import count, money
 from ecbehave.report.page import cell, paragraph, section, table
 

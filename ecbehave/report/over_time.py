@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from ecbehave.report.content import OverCutoffs, SpreadRow, TrialRow, Tuning
-from ecbehave.report.numbers import count, fixed, in_usual_unit
+from ecbehave.report.numbers import count, fixed, in_usual_unit, percent
 from ecbehave.report.page import cell, paragraph, section, table
 
 _DECIMALS = 4
@@ -59,7 +59,8 @@ def tuning_section(tuning: Tuning) -> str:
         groups.append(("As configured", [_trial_cells(tuning.given)]))
     if tuning.others:
         groups.append(("Next best", [_trial_cells(row) for row in tuning.others]))
-    return section("tuning", "Tuning", paragraph(_outcome(tuning)), table(head, groups), _guide(tuning))
+    said = [_outcome(tuning), *([_what_mattered(tuning)] if tuning.importance else [])]
+    return section("tuning", "Tuning", paragraph(" ".join(said)), table(head, groups), _guide(tuning))
 
 
 def _trial_cells(row: TrialRow) -> list[str]:
@@ -75,6 +76,11 @@ def _outcome(tuning: Tuning) -> str:
     ]
     left_out = f" ({', '.join(others)})" if others else ""
     return f"{count(tuning.n_trials)} setting{'s' * (tuning.n_trials != 1)} tried{left_out}."
+
+
+def _what_mattered(tuning: Tuning) -> str:
+    shares = ", ".join(f"{key} {percent(share, 0)}" for key, share in tuning.importance)
+    return f"Of the differences between them, these settings make so much: {shares}."
 
 
 def _guide(tuning: Tuning) -> str:

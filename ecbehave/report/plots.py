@@ -7,17 +7,11 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+from ecbehave.report.binary_content import CalibrationBin, Curve, Profit, ScoreHistogram
 from ecbehave.report.chart import Axis, Chart, Role, nice_ceiling
-from ecbehave.report.content import (
-    BarAtK,
-    CalibrationBin,
-    Curve,
-    Interval,
-    Profit,
-    RankingPlot,
-    ScoreHistogram,
-)
+from ecbehave.report.compared import Interval
 from ecbehave.report.numbers import count, in_usual_unit, money, percent, significant
+from ecbehave.report.ranking_content import BarAtK, RankingPlot
 
 _ROLES: tuple[Role, ...] = ("model", "baseline")
 _LONGEST_NAME = 32

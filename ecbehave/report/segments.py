@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from ecbehave.report.content import SegmentRow
+from ecbehave.report.binary_content import SegmentRow
 from ecbehave.report.numbers import count, percent, signed_in_unit
 from ecbehave.report.page import cell, paragraph, section, table
 

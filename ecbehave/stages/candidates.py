@@ -10,9 +10,10 @@ import polars as pl
 from ecbehave.inputs.facts import ANY
 from ecbehave.inputs.suggestions import Sources
 from ecbehave.inputs.types import MatrixInput
+from ecbehave.models.best import best_per_row
 from ecbehave.models.cf.item_knn import ItemKnn, ItemKnnConfig
 from ecbehave.models.protocol import Options
-from ecbehave.models.top_k import best_per_row
+from ecbehave.models.top_k import listable
 from ecbehave.tables import TableWriter
 
 
@@ -61,7 +62,8 @@ def candidates(sources: Sources, data: MatrixInput, threads: int) -> Iterator[pl
     known, history = sources.at(data), knn.history(data)
     again = ItemKnnConfig(kind="item_knn").repeat_weight
     for users, similar in knn.scores(data):
-        most_similar = best_per_row(similar, sources.candidates.similar)
+        n = sources.candidates.similar
+        most_similar = best_per_row(listable(data, users, similar, n), n)
         yield known.of(users, similar, most_similar, again * history[users])
 
 

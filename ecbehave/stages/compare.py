@@ -15,15 +15,17 @@ import polars as pl
 
 from ecbehave.artifacts import Artifact, changed_keys
 from ecbehave.errors import ConfigError, DataError, GateError
+from ecbehave.metrics.bootstrap import LOWER_IS_BETTER
 from ecbehave.metrics.contest import Contest, contest_of_means, contest_of_scores
 from ecbehave.metrics.keyed import KEYS
+from ecbehave.metrics.rating import RATING_KEYS, contest_of_errors
 from ecbehave.report.comparison import in_words
 from ecbehave.stages import Context, clean, evaluate, features, ingest, train, upstream
-from ecbehave.stages.evaluation_report import FEWEST_USERS
+from ecbehave.stages.metric_words import FEWEST_USERS
 from ecbehave.tasks import make_task
-from ecbehave.windows import Window, describe, label
+from ecbehave.windows import Window, describe
 
-#: Difference of AUROC or NDCG below which two models count as tied: another seed moves a model as much.
+#: Difference of AUROC, NDCG or RMSE below which two models count as tied: another seed moves a model as much.
 LEAST_DIFFERENCE = 0.001
 
 _STAGES = (ingest, clean, features, train, evaluate)
@@ -46,9 +48,11 @@ class Entry:
     windows: list[Window]
     timezone: str
     truth: pl.DataFrame
-    """The keys of what was judged, sorted, and `label`; of a ranking, a row per true item, with label 1."""
+    """The keys of what was judged, sorted, and `label`; of a ranking, a row per true item, with label 1; of ratings,
+    the true one."""
     values: pl.DataFrame
-    """The keys of the judged rows, sorted, and `value`: the score, or of a ranking the headline metric of the user."""
+    """The keys of the judged rows, sorted, and `value`: the score or predicted rating, or of a ranking the headline
+    metric of the user."""
     metrics: dict[str, Any]
     """What `evaluate` has stored."""
     model: dict[str, Any]
@@ -108,12 +112,18 @@ def entry_of(context: Context, *, run: bool) -> Entry:
     metrics = json.loads((evaluation.path / "metrics.json").read_text(encoding="utf-8"))
     scores = pl.read_parquet(evaluation.path / "test_scores.parquet")
     task, timezone = make_task(context.config.task), context.config.dataset.timezone
-    windows = features.windows_of(inputs, "test")
+    # With rolling origins, each fit has a test window of its own.
+    origins = range(len(features.origins_in(inputs)))
+    windows = [w for origin in origins for w in features.windows_of(inputs, "test", origin)]
     if task.output == "binary":
         keys = scores.columns[: scores.columns.index("label")]
         truth, value = scores.select(*keys, "label").sort(keys), "score"
+    elif task.output == "rating":
+        keys = list(RATING_KEYS)
+        truth, value = scores.select(*keys, label="rating").sort(keys), "predicted"
     else:
-        keys, truth, value = list(KEYS), _true_items(inputs, windows, timezone), metrics["headline"]
+        places = [p for origin in origins for p in features.places_of(inputs, "test", timezone, origin)]
+        keys, truth, value = list(KEYS), _true_items(inputs, windows, places), metrics["headline"]
     return Entry(
         context.config.name,
         context.config_file,
@@ -129,16 +139,15 @@ def entry_of(context: Context, *, run: bool) -> Entry:
     )
 
 
-def _true_items(inputs: Artifact, windows: Sequence[Window], timezone: str) -> pl.DataFrame:
-    """Return every true item of the test windows."""
-    keys = [*KEYS, "item_id"]
+def _true_items(inputs: Artifact, windows: Sequence[Window], places: Sequence[str]) -> pl.DataFrame:
+    """Return every true item of the test windows, which are stored in these places."""
     parts = [
-        pl.read_parquet(
-            inputs.path / "matrix" / "test" / label(w.cutoff, timezone) / "labels.parquet"
-        ).select("user_id", pl.lit(w.cutoff).alias("cutoff"), "item_id", label=pl.lit(1, pl.Int8))
-        for w in windows
+        pl.read_parquet(inputs.path / "matrix" / place / "labels.parquet").select(
+            "user_id", pl.lit(window.cutoff).alias("cutoff"), "item_id", label=pl.lit(1, pl.Int8)
+        )
+        for window, place in zip(windows, places, strict=True)
     ]
-    return pl.concat(parts).sort(keys)
+    return pl.concat(parts).sort(*KEYS, "item_id")
 
 
 def compare(entries: Sequence[Entry], n_resamples: int, least: float) -> dict[str, Any]:
@@ -158,15 +167,17 @@ def compare(entries: Sequence[Entry], n_resamples: int, least: float) -> dict[st
     """
     for other in entries[1:]:
         _check_same_rows(entries[0], other)
-    contest = _contest(entries, n_resamples)
+    by_cutoff = _is_by_cutoff(entries)
+    contest = _contest(entries, n_resamples, by_cutoff=by_cutoff)
     is_real = contest.is_real(least) & (contest.n_users >= FEWEST_USERS)
     best = contest.best
     tied = [i for i in range(len(entries)) if not is_real[best, i]]
     winner = best if tied == [best] else None
     choice = min(tied, key=lambda i: float(entries[i].model["seconds"]))
     order = sorted(range(len(entries)), key=lambda i: -contest.difference[i, best])
+    shown = contest.negated() if entries[0].headline in LOWER_IS_BETTER else contest
     models = [
-        _model(entries[i], contest, i, best)
+        _model(entries[i], shown, i, best)
         | {
             "standing": "winner" if i == winner else "tied" if i in tied else "behind",
             "is_choice": i == choice,
@@ -176,6 +187,7 @@ def compare(entries: Sequence[Entry], n_resamples: int, least: float) -> dict[st
     result: dict[str, Any] = {
         "question": entries[0].question,
         "headline": entries[0].headline,
+        "is_mean_over_cutoffs": by_cutoff,
         "rows": entries[0].values.height,
         "n_users": contest.n_users,
         "n_resamples": n_resamples,
@@ -183,7 +195,7 @@ def compare(entries: Sequence[Entry], n_resamples: int, least: float) -> dict[st
         "models": models,
         "pairs": [
             {"first": entries[i].name, "second": entries[j].name, "is_real": bool(is_real[i, j])}
-            | _difference(contest, i, j)
+            | _difference(shown, i, j)
             for n, i in enumerate(order)
             for j in order[n + 1 :]
         ],
@@ -193,16 +205,26 @@ def compare(entries: Sequence[Entry], n_resamples: int, least: float) -> dict[st
     return result | {"verdict": " ".join(in_words(result, FEWEST_USERS))}
 
 
-def _contest(entries: Sequence[Entry], n_resamples: int) -> Contest:
+def _is_by_cutoff(entries: Sequence[Entry]) -> bool:
+    """Whether rows of different cutoffs may not be sorted by score together.
+
+    With rolling origins each test cutoff is scored by a fit of its own, and `evaluate` takes the mean over the fits.
+    A model of one fit is judged in the same way beside such a one.
+    """
+    is_rolling = any(entry.asks["split"]["rolling"] for entry in entries)
+    return entries[0].headline == "auroc" and is_rolling and entries[0].truth["cutoff"].n_unique() > 1
+
+
+def _contest(entries: Sequence[Entry], n_resamples: int, *, by_cutoff: bool) -> Contest:
     first, names = entries[0], [f"model_{n}" for n in range(len(entries))]
     rows = first.values.drop("value").hstack(
         [entry.values["value"].alias(name) for name, entry in zip(names, entries, strict=True)]
     )
     rng = np.random.default_rng(_SEED)
+    if first.headline == "rmse":
+        return contest_of_errors(rows.with_columns(rating=first.truth["label"]), names, n_resamples, rng)
     if first.headline != "auroc":
         return contest_of_means(rows, names, n_resamples, rng)
-    # With rolling origins each test cutoff is scored by a fit of its own.
-    by_cutoff = any(entry.asks["split"]["rolling"] for entry in entries)
     parts = first.truth.partition_by("cutoff") if by_cutoff else [first.truth]
     if not any(part["label"].n_unique() == 2 for part in parts):
         raise DataError(

@@ -1,7 +1,6 @@
 """evaluate: the model and its baseline on the test windows -> `evaluation/`: metrics, per-row scores, report."""
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,21 +10,22 @@ import polars as pl
 from ecbehave.artifacts import Artifact, Built, Outcome, Spec
 from ecbehave.config import DecisionConfig
 from ecbehave.errors import DataError, GateError
-from ecbehave.inputs.types import Inputs, MatrixInput, TableInput
-from ecbehave.metrics.bootstrap import Comparison, compare_fits, compare_ranking
+from ecbehave.inputs.types import TableInput
+from ecbehave.metrics.bootstrap import compare_fits
 from ecbehave.metrics.decision import places
-from ecbehave.metrics.ranking import coverage, n_without_truth, per_user
-from ecbehave.metrics.spread import binary_at, ranking_at
+from ecbehave.metrics.spread import binary_at
 from ecbehave.metrics.tally import Confusion
-from ecbehave.models.protocol import Predictor
-from ecbehave.report.content import Examples, Verdict
+from ecbehave.report.compared import Verdict
 from ecbehave.report.html import render
 from ecbehave.stages import Context, features, train, upstream
 from ecbehave.stages.achievable import reached, truth_fingerprint
 from ecbehave.stages.decide import Rule, profit_facts
-from ecbehave.stages.evaluation_report import beside_truth, evaluation_report, headline_verdict
+from ecbehave.stages.evaluation_report import evaluation_report
 from ecbehave.stages.examples import examples
-from ecbehave.stages.lists import complete_lists
+from ecbehave.stages.judge_ranking import judge_ranking, leak_facts
+from ecbehave.stages.judge_rating import RatingFit, judge_ratings
+from ecbehave.stages.judged import Fitted, Judged
+from ecbehave.stages.metric_words import beside_truth, headline_verdict
 from ecbehave.stages.over_cutoffs import on_one_scale, over_time_facts, per_cutoff
 from ecbehave.stages.permutation import Fit, permutation, table_of
 from ecbehave.stages.reliability import calibration_facts, drifts, segment_facts
@@ -33,7 +33,7 @@ from ecbehave.tables import write_table
 from ecbehave.tasks import Task, make_task
 from ecbehave.windows import label
 
-VERSION = 3
+VERSION = 4
 
 REPORT = "report.html"
 
@@ -50,22 +50,6 @@ def spec(context: Context) -> Spec:
     config = {"evaluate": settings} | {key: context.public[key] for key in ("decision", "seed")}
     inputs = {train.name(context): model.fingerprint} | truth_fingerprint(context)
     return Spec("evaluate", VERSION, config, inputs)
-
-
-@dataclass(frozen=True)
-class Judged:
-    """The model beside its baseline on all test windows."""
-
-    task: Task
-    headline: str
-    comparison: Comparison
-    rows: pl.DataFrame
-    """Per-row test scores (binary), or per-user metrics (ranking)."""
-    per_cutoff: list[dict[str, Any]]
-    facts: dict[str, Any] = field(default_factory=dict)
-    """Further numbers: thresholds, confusion and what is reached of the truth, or coverage and users left out."""
-    examples: Examples | None = None
-    """A few test rows with their reasons."""
 
 
 def run(context: Context) -> Outcome:
@@ -115,36 +99,40 @@ def judge(context: Context, artifact: Artifact, inputs: Artifact) -> Judged:
     """Score the test windows with the model and its baseline, and compare."""
     task = make_task(context.config.task)
     rng = np.random.default_rng(context.config.seed)
-    kinds, timezone = features.input_types(context), context.config.dataset.timezone
-    fits = [
-        _Fitted(
-            features.read_all(inputs, kinds, "test", timezone, origin),
-            [
-                train.load(context, artifact, train.place_of(part, inputs, origin))
-                for part in (train.FITTED, train.BASELINE)
-            ],
-        )
-        for origin in range(len(features.origins_in(inputs)))
-    ]
+    fits = [_fitted(context, artifact, inputs, origin) for origin in range(len(features.origins_in(inputs)))]
     if task.output == "binary":
         judged = _judge_binary(context, task, inputs, fits, rng)
+    elif task.output == "rating":
+        rating_fits = [RatingFit(fit.tests, [model for model, _ in fit.sides]) for fit in fits]
+        judged = Judged(
+            task, task.headline, *judge_ratings(rating_fits, context.config.evaluate.bootstrap, rng)
+        )
     else:
-        judged = _judge_ranking(context, task, fits, rng)
+        judged = judge_ranking(context, task, fits, rng)
     judged.facts.update(_candidates(context, inputs))
+    judged.facts.update(leak_facts(context.config.split))
     return judged
 
 
-@dataclass(frozen=True)
-class _Fitted:
-    """A fit of the model and one of its baseline, and the test windows that both are judged on."""
+def _fitted(context: Context, artifact: Artifact, inputs: Artifact, origin: int) -> Fitted:
+    kinds, timezone = features.input_types(context), context.config.dataset.timezone
+    return Fitted(
+        features.read_all(inputs, kinds, "test", timezone, origin),
+        [
+            train.load(context, artifact, train.place_of(part, inputs, origin))
+            for part in (train.FITTED, train.BASELINE)
+        ],
+        features.known_items(inputs, _known_split(context), timezone, origin),
+    )
 
-    tests: list[Inputs]
-    sides: list[tuple[Predictor, dict[str, Any]]]
-    """The model and what is known of it, then the baseline."""
+
+def _known_split(context: Context) -> str:
+    """Return the split whose newest history the fits have learned from."""
+    return "test" if context.config.split.fit_on_validation else "validation"
 
 
 def _judge_binary(
-    context: Context, task: Task, inputs: Artifact, fits: list[_Fitted], rng: np.random.Generator
+    context: Context, task: Task, inputs: Artifact, fits: list[Fitted], rng: np.random.Generator
 ) -> Judged:
     tests = [data for fit in fits for data in fit.tests]
     test = TableInput.concat([cast("TableInput", data.table) for data in tests])
@@ -196,7 +184,7 @@ def _judge_binary(
     return Judged(task, "auroc", comparison, rows, per_cutoff(cutoffs, sides, "auroc"), facts, shown)
 
 
-def _scored(fit: _Fitted, decision: DecisionConfig, keys: list[str]) -> pl.DataFrame:
+def _scored(fit: Fitted, decision: DecisionConfig, keys: list[str]) -> pl.DataFrame:
     """Return the rows of a fit's test windows, scored by the model and by its baseline."""
     rows = pl.concat(table_of(data).frame.select(*keys, "label") for data in fit.tests)
     at = rows["cutoff"].rle_id().to_numpy()
@@ -222,63 +210,6 @@ def _candidates(context: Context, inputs: Artifact) -> dict[str, Any]:
     n_true, n_asked = (sum(inputs.counts[f"{place}.{n}"] for place in tested) for n in ("true_pairs", asked))
     recall = n_asked / n_true if n_true else None
     return {"candidates": {"n_true_pairs": n_true, "n_asked": n_asked, "recall": recall}}
-
-
-def _judge_ranking(context: Context, task: Task, fits: list[_Fitted], rng: np.random.Generator) -> Judged:
-    ks = context.config.evaluate.k
-    headline = f"ndcg@{context.config.evaluate.deciding_k}"
-    tests = [cast("MatrixInput", data.matrix) for fit in fits for data in fit.tests]
-    truth = pl.concat([_truth(data) for data in tests])
-    if truth.height == 0:
-        raise DataError(
-            "no user of the test population has a true item in the test window, so nothing can be judged; "
-            "check task.event, lengthen task.horizon, or bring more data"
-        )
-    lists = [
-        pl.concat([_lists(fit.sides[side][0], data, max(ks)) for fit in fits for data in fit.tests])
-        for side in (0, 1)
-    ]
-    judged = [per_user(recommended, truth, ks) for recommended in lists]
-    comparison = compare_ranking(judged[0], judged[1], context.config.evaluate.bootstrap, rng)
-    n_items = pl.concat([data.items for data in tests])["item_id"].n_unique()
-    facts: dict[str, Any] = {
-        "n_without_truth": n_without_truth(lists[0], truth),
-        "n_items": n_items,
-        "n_cold": int(lists[0].filter(pl.col("rank") == 1)["is_cold"].sum()),
-        "coverage": {f"coverage@{k}": coverage(lists[0], n_items, k) for k in ks},
-        "baseline_coverage": {f"coverage@{k}": coverage(lists[1], n_items, k) for k in ks},
-    }
-    keys = ["user_id", "cutoff"]
-    rows = (
-        judged[0].join(judged[1].select(*keys, pl.exclude(keys).name.prefix("baseline_")), on=keys).sort(keys)
-    )
-    cutoffs = {
-        cutoff: part for (cutoff,), part in judged[0].sort("cutoff").group_by("cutoff", maintain_order=True)
-    }
-    sides = [[ranking_at(side.filter(cutoff=cutoff)) for cutoff in cutoffs] for side in judged]
-    facts |= over_time_facts(len(fits), sides)
-    return Judged(task, headline, comparison, rows, per_cutoff(cutoffs, sides, headline), facts)
-
-
-def _truth(data: MatrixInput) -> pl.DataFrame:
-    """Return the true items of one cutoff; a repeat is an item that the user had any event with before."""
-    labels = cast("pl.DataFrame", data.labels)
-    before = data.pairs.select("user", "item").unique()
-    had = before.select(
-        user_id=data.users["user_id"].gather(before["user"]),
-        item_id=data.items["item_id"].gather(before["item"]),
-    ).with_columns(is_repeat=pl.lit(value=True))
-    return labels.join(had, on=["user_id", "item_id"], how="left").select(
-        "user_id",
-        pl.lit(data.cutoff).alias("cutoff"),
-        "item_id",
-        pl.col("is_repeat").fill_null(value=False),
-    )
-
-
-def _lists(model: Predictor, data: Inputs, k: int) -> pl.DataFrame:
-    matrix = cast("MatrixInput", data.matrix)
-    return complete_lists(model.lists(data, k), matrix, k).with_columns(cutoff=pl.lit(data.cutoff))
 
 
 def _metrics(context: Context, judged: Judged, verdict: Verdict) -> dict[str, Any]:

@@ -10,14 +10,16 @@ import polars as pl
 from ecbehave import models
 from ecbehave.artifacts import Artifact, Built, Outcome, Spec
 from ecbehave.config import PREPARATION, PurchaseTask, TaskConfig
-from ecbehave.errors import DataError
+from ecbehave.errors import ConfigError, DataError
 from ecbehave.inputs import matrix
 from ecbehave.inputs.facts import LogFacts
 from ecbehave.inputs.types import Inputs, MatrixInput, TableInput
 from ecbehave.models.protocol import InputType
 from ecbehave.schema import USERS_KEY
 from ecbehave.stages import Context, clean, upstream
+from ecbehave.stages.filtering import check_excluded, filter_fingerprints, without_places
 from ecbehave.stages.input_writer import InputWriter, Request, users_file
+from ecbehave.stages.predict_lists import check_lists
 from ecbehave.tables import TableWriters
 from ecbehave.tasks import make_task
 from ecbehave.windows import (
@@ -27,9 +29,10 @@ from ecbehave.windows import (
     label,
     local_day,
     make_origins,
+    own_splits,
 )
 
-VERSION = 2
+VERSION = 3
 
 #: Inputs that the last of several fits does not read.
 EARLIER = "earlier"
@@ -51,15 +54,25 @@ def input_types(context: Context) -> list[InputType]:
     """
     config, task = context.config, make_task(context.config.task)
     asked = ((config.model, "model"), (config.baseline, "baseline"))
-    read = (models.input_types(model, task.name, task.output, key) for model, key in asked)
+    name = f"{task.name} with feedback: explicit" if task.output == "rating" else task.name
+    read = (models.input_types(model, name, task.question, key) for model, key in asked)
     # Who is to be given a list, and what is popular, stands in the matrix.
-    always: frozenset[InputType] = frozenset({"matrix"} if task.output == "ranking" else {"table"})
-    return sorted(always.union(*read))
+    always: frozenset[InputType] = frozenset({"table"} if task.output == "binary" else {"matrix"})
+    forms = sorted(always.union(*read))
+    if config.split.kind == "leave_one_out" and "table" in forms:
+        raise ConfigError(
+            f"split.kind: leave_one_out is for kinds that rank the whole catalogue, and model {config.model.kind} or "
+            f"baseline {config.baseline.kind} reads a table of features; choose another, or set split.kind to time"
+        )
+    return forms
 
 
 def settings(context: Context) -> dict[str, Any]:
     """Return the part of the config that the stage reads."""
-    config: dict[str, Any] = {key: context.public[key] for key in ("task", "split")}
+    config: dict[str, Any] = {
+        "task": without_places(context.public["task"]),
+        "split": {k: v for k, v in context.public["split"].items() if k != "fit_on_validation"},
+    }
     config["features"] = {k: v for k, v in context.public["features"].items() if k not in PREPARATION}
     config["dataset"] = {"timezone": context.config.dataset.timezone}
     return config | {"inputs": input_types(context)}
@@ -68,7 +81,8 @@ def settings(context: Context) -> dict[str, Any]:
 def spec(context: Context) -> Spec:
     """Return what the inputs are made from."""
     log = upstream(context, "clean", clean.NAME, clean.spec)
-    return Spec("features", VERSION, settings(context), {clean.NAME: log.fingerprint})
+    read = {clean.NAME: log.fingerprint} | filter_fingerprints(context.config.task)
+    return Spec("features", VERSION, settings(context), read)
 
 
 def origins_of(context: Context, log: Artifact) -> tuple[tuple[Splits, ...], datetime]:
@@ -80,6 +94,8 @@ def origins_of(context: Context, log: Artifact) -> tuple[tuple[Splits, ...], dat
     task, timezone = make_task(context.config.task), context.config.dataset.timezone
     start, end = clean.instant(log.info["start"]), clean.end_of(log, timezone)
     split = context.config.split
+    if split.kind == "leave_one_out":
+        return (own_splits(end, timezone),), end
     return make_origins(start, end, split, task.horizon, task.active_within, timezone), end
 
 
@@ -104,6 +120,7 @@ def facts_before(log: Artifact, cutoff: datetime) -> LogFacts:
 
 def run(context: Context) -> Outcome:
     """Build the inputs of every split."""
+    check_lists(context.config)
     log = upstream(context, "clean", clean.NAME, clean.spec)
     return context.workspace.produce(
         name(context), spec(context), lambda folder: _build(context, log, folder), force=context.force
@@ -114,15 +131,18 @@ def _build(context: Context, log: Artifact, folder: Path) -> Built:
     log.verify()
     task, kinds = make_task(context.config.task), input_types(context)
     _check_event(context.config.task, log)
+    check_excluded(context.config.task, list(log.info["first_seen"]))
     origins, end = origins_of(context, log)
     splits, timezone = origins[-1], context.config.dataset.timezone
     places = _places(origins, timezone)
-    requests = [Request(place, w.cutoff, w.end) for w, place in places.items()]
+    n_later = _n_later(context, splits)
+    requests = [Request(place, w.cutoff, w.end, n_later.get(w)) for w, place in places.items()]
     asked = {kind: list(requests) for kind in kinds}
     if "matrix" in asked:
         asked["matrix"].append(Request(NEWEST, end))
     with TableWriters(folder) as writers:
-        writer = InputWriter(context, task, log, facts_before(log, origins[0].train[-1].cutoff), writers)
+        facts = facts_before(log, [*origins[0].validation, *origins[0].train][-1].cutoff)
+        writer = InputWriter(context, task, log, facts, writers)
         writer.build(asked)
     _check_catalogue(folder, kinds)
     info = {
@@ -133,14 +153,25 @@ def _build(context: Context, log: Artifact, folder: Path) -> Built:
         "features": list(writer.schema),
         "left_out": writer.catalogue.left_out(),
     }
+    if n_later:
+        n_asked = writer.counts[f"{places[splits.test[0]]}.rows"]
+        context.progress.say(f"features: leave-one-out, {n_asked:,} users asked for their last item")
     for split, split_windows in splits.named().items():
-        context.progress.say(f"features: {split} {describe(split_windows, timezone)}")
+        if not n_later:
+            context.progress.say(f"features: {split} {describe(split_windows, timezone)}")
     if len(origins) > 1:
         first = local_day(origins[0].test[0].cutoff, timezone)
         context.progress.say(
             f"features: and for {len(origins) - 1} fits before that, the first judged at {first}"
         )
     return Built(writer.counts, info)
+
+
+def _n_later(context: Context, splits: Splits) -> dict[Window, int]:
+    """Return how many items are later than the one that a window of leave-one-out is about; empty for others."""
+    if context.config.split.kind == "time":
+        return {}
+    return {splits.validation[0]: 1, splits.test[0]: 0}
 
 
 def _check_event(task: TaskConfig, log: Artifact) -> None:
@@ -152,6 +183,11 @@ def _check_event(task: TaskConfig, log: Artifact) -> None:
             f"the log has no {event} event, which the task {task.kind} asks about; it has {listed}. Say which word of "
             f"the shop means {event} in dataset.sources[].event_type.map"
             + ("" if isinstance(task, PurchaseTask) else ", or set task.event")
+        )
+    if make_task(task).output == "rating" and "rating" not in log.info["first_value"]:
+        raise DataError(
+            "the log has no rating, which task.feedback: explicit asks about; map it in dataset.sources[].columns, or "
+            "set task.feedback to implicit"
         )
     target = make_task(task).target
     if target is not None and target not in log.info["first_value"]:
@@ -211,6 +247,14 @@ def places_of(inputs: Artifact, split: str, timezone: str, origin: int = -1) -> 
     """Return where the inputs of a split are stored, and under which names their rows are counted."""
     places = _places(origins_in(inputs), timezone)
     return [places[window] for window in windows_of(inputs, split, origin)]
+
+
+def known_items(inputs: Artifact, split: str, timezone: str, origin: int = -1) -> pl.Series:
+    """Return `item_id` of every item in the newest history of a split; empty where the inputs hold no matrix."""
+    file = inputs.path / "matrix" / places_of(inputs, split, timezone, origin)[-1] / "pairs.parquet"
+    if not file.exists():
+        return pl.Series("item_id", [], pl.String)
+    return pl.scan_parquet(file).select(pl.col("item_id").unique()).collect()["item_id"]
 
 
 def read_all(

@@ -14,20 +14,22 @@ from ecbehave.artifacts import Artifact
 from ecbehave.buckets import user_hash
 from ecbehave.config import PreferenceTask, PurchaseTask
 from ecbehave.inputs import matrix, table
+from ecbehave.inputs.barred import may_be_listed
 from ecbehave.inputs.facts import ANY, LogFacts
 from ecbehave.inputs.pairs import Asking, PairTable
 from ecbehave.inputs.suggestions import Sources
 from ecbehave.memory import FEWEST_ROWS, rows_at_once
 from ecbehave.models.protocol import InputType
 from ecbehave.parallel import in_order
-from ecbehave.schema import MATRIX_LABELS, MATRIX_USERS, PAIRS, TABLE_KEYS
+from ecbehave.schema import MATRIX_LABELS, MATRIX_USERS, PAIRS, RATING_LABELS, TABLE_KEYS
 from ecbehave.stages import Context, clean
 from ecbehave.stages.candidates import CandidateLists
+from ecbehave.stages.filtering import apply_filters, check_filters, filters_of
 from ecbehave.tables import TableWriters
 from ecbehave.tasks import Task, make_task
-from ecbehave.windows import future, history, shift
+from ecbehave.windows import future, held_out, history, shift
 
-#: What tasks and the matrix input read of the log.
+#: What tasks read of the log.
 _COLUMNS = ("user_hash", "user_id", "ts", "event_type", "item_id")
 #: Where candidates are kept until the table is built.
 _LISTS = ".candidates"
@@ -49,6 +51,9 @@ class Request:
     cutoff: datetime
     end: datetime | None = None
     """End of the label window; None for no labels."""
+    n_later: int | None = None
+    """Leave-one-out: how many of the user's own items come after the one in question; None where the cutoff is one in
+    time."""
 
 
 class _Sums(Protocol[T, Known_co]):
@@ -78,6 +83,8 @@ class InputWriter:
         self.catalogue = catalogue_of(context, facts)
         self.schema = self.catalogue.schema()
         self.counts: dict[str, int] = {}
+        self._filters = filters_of(context.config.task)
+        self._rules: dict[str, pl.DataFrame] = {}
 
     def build(self, asked: Mapping[InputType, Sequence[Request]]) -> None:
         """Write inputs, from one pass over the log; one more where features need sums over all users, and one more
@@ -93,11 +100,14 @@ class InputWriter:
             lists = CandidateLists(self._writers.folder / _LISTS, catalogue.sources, self._context.threads)
             self._pass(matrices, None)
             self._writers.finish()
+            self._filter(matrices)
             self._choose(tables, lists)
             self._pass([], self._pair_tables(catalogue, tables, lists))
             lists.remove()
         else:
             self._pass(matrices, self._tables(tables) if tables else None)
+            self._writers.finish()
+            self._filter(matrices)
 
     def _pass(
         self, matrices: Sequence[Request], tables_of: Callable[[pl.DataFrame], list["_Part"]] | None
@@ -110,12 +120,28 @@ class InputWriter:
                 parts += self._matrix(request, bucket.lazy())
             return parts
 
-        wanted = self.catalogue.columns() if tables_of else []
-        for parts in self._each([*_COLUMNS, *(c for c in wanted if c not in _COLUMNS)], made):
+        wanted = [*(self.catalogue.columns() if tables_of else ()), *(matrix.COLUMNS if matrices else ())]
+        wanted = list(dict.fromkeys([*_COLUMNS, *wanted]))
+        for parts in self._each(wanted, made):
             for part in parts:
                 self._writers.open(part.file, part.schema).write(part.rows)
                 for what, n in part.counts.items():
                     self.counts[what] = self.counts.get(what, 0) + n
+
+    def _filter(self, requests: Sequence[Request]) -> None:
+        """Decide what must not be listed, once all users are known, and take it out of what is true."""
+        if not self._filters:
+            return
+        for request in requests:
+            folder = self._writers.folder / "matrix" / request.folder
+            known = matrix.items_of(pl.scan_parquet(folder / "pairs.parquet"))
+            if request.end is None:
+                check_filters(
+                    self._filters, known, lambda what: self._context.progress.say(f"{self._stage}: {what}")
+                )
+            self._rules[request.folder], n_users = apply_filters(folder, known, self._filters)
+            if n_users is not None:
+                self.counts[f"{request.folder}.positives"] = n_users
 
     def _choose(self, requests: Sequence[Request], lists: CandidateLists) -> None:
         """Choose the candidates of each request from its matrix."""
@@ -164,7 +190,24 @@ class InputWriter:
         population = self._task.population(events.filter(history(cutoff, since)))
         if request.end is None:
             return population, None
-        return population, self._task.labels(events.filter(future(cutoff, request.end)), population)
+        labels = self._task.labels(events.filter(future(cutoff, request.end)), population)
+        if request.folder in self._rules:
+            labels = may_be_listed(labels, events.filter(history(cutoff)), self._rules[request.folder])
+        return population, labels
+
+    def _cut(
+        self, request: Request, events: pl.LazyFrame
+    ) -> tuple[pl.LazyFrame, pl.LazyFrame, pl.LazyFrame | None]:
+        """Return the history at a cutoff, the population and its labels."""
+        task = self._context.config.task
+        if request.n_later is None or not isinstance(task, PreferenceTask):
+            return events.filter(history(request.cutoff)), *self._asked(request, events)
+        is_item = pl.col("item_id").is_not_null()
+        if task.event != ANY:
+            is_item &= pl.col("event_type") == task.event
+        end = clean.end_of(self._log, self._timezone)
+        cut = held_out(events, is_item, request.n_later, request.cutoff, end)
+        return cut.history, cut.population, cut.labels
 
     def _tables(self, requests: Sequence[Request]) -> Callable[[pl.DataFrame], list["_Part"]]:
         """Return the function that makes the tables of a bucket."""
@@ -230,11 +273,11 @@ class InputWriter:
 
     @property
     def _is_ranking(self) -> bool:
-        return self._task.output == "ranking"
+        return self._task.output != "binary"
 
     def _matrix(self, request: Request, events: pl.LazyFrame) -> list["_Part"]:
-        known = events.filter(history(request.cutoff))
-        population, labels = self._asked(request, events)
+        known, population, labels = self._cut(request, events)
+        target = self._task.target or "item_id"
         asked = population.select("user_id", is_asked=pl.lit(value=True))
         users = (
             known.select("user_hash", "user_id")
@@ -245,21 +288,23 @@ class InputWriter:
             .collect()
         )
         folder = f"matrix/{request.folder}"
-        n_asked = {f"{request.folder}.rows": int(users["is_asked"].sum())}
-        pairs = matrix.pairs(known, request.cutoff).collect()
+        # Of a table, too, these are the rows that are counted; where there is one, it counts them itself.
+        n_asked = {f"{request.folder}.rows": int(users["is_asked"].sum())} if self._is_ranking else {}
+        pairs = matrix.pairs(known, request.cutoff, target).collect()
         parts = [
             _Part(f"{folder}/users.parquet", users, MATRIX_USERS, n_asked),
             _Part(f"{folder}/pairs.parquet", pairs, PAIRS, {}),
         ]
-        if labels is not None:
+        if labels is not None and self._is_ranking:
+            schema = RATING_LABELS if self._task.output == "rating" else MATRIX_LABELS
             true_items = (
                 labels.join(population, on="user_id")
                 .sort("user_hash", "user_id", "item_id")
-                .select(*MATRIX_LABELS)
+                .select(*schema)
                 .collect()
             )
             n_positive = {f"{request.folder}.positives": true_items["user_id"].n_unique()}
-            parts.append(_Part(f"{folder}/labels.parquet", true_items, MATRIX_LABELS, n_positive))
+            parts.append(_Part(f"{folder}/labels.parquet", true_items, schema, n_positive))
         return parts
 
 

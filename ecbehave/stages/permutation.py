@@ -28,7 +28,9 @@ class Fit(NamedTuple):
 
 
 def permutation(fits: Sequence[Fit], max_rows: int, seed: int) -> dict[str, Any]:
-    """Return the drop of AUROC by family; empty where AUROC is not defined, or no row may be looked at.
+    """Return the drop of AUROC by family; empty where there is none, or no row may be looked at.
+
+    There is none where AUROC is not defined, or where a model does not look at features.
 
     The features of a family are shuffled together among the rows of a cutoff, the same way for every family. A
     family that another one tells as well drops little: the model still has the other.
@@ -44,6 +46,8 @@ def permutation(fits: Sequence[Fit], max_rows: int, seed: int) -> dict[str, Any]
 
     Cost: families x repeats predictions of each row.
     """
+    if not all(fit.model.reads_table for fit in fits):
+        return {}
     drawn = _drawn(fits, max_rows, seed)
     label = [np.concatenate([table_of(data).label for data in fit.tests]) for fit in drawn]
     whole = [np.concatenate([fit.model.score(data) for data in fit.tests]) for fit in drawn]

@@ -1,6 +1,6 @@
 """predict: the model and the clean log -> `predictions/as_of=YYYY-MM-DD/`: scores of the whole population."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -11,25 +11,28 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ecbehave import models
 from ecbehave.artifacts import Artifact, Built, Outcome, Spec
 from ecbehave.errors import DataError
 from ecbehave.inputs.facts import LogFacts
-from ecbehave.inputs.matrix import read_matrix
+from ecbehave.inputs.matrix import read_matrix, read_rules
 from ecbehave.inputs.types import Inputs, MatrixInput, TableInput
 from ecbehave.metrics.decision import places
-from ecbehave.schema import RANKING_SCORES, binary_scores
+from ecbehave.models.rating_lists import without_rated
+from ecbehave.schema import binary_scores
 from ecbehave.stages import Context, clean, features, train, upstream
 from ecbehave.stages.decide import Rule, is_control
+from ecbehave.stages.filtering import filter_fingerprints
 from ecbehave.stages.input_writer import InputWriter, Request
-from ecbehave.stages.lists import complete_lists
+from ecbehave.stages.predict_lists import LIST_SCHEMAS, SCORES, Night, check_lists
 from ecbehave.stages.reasons import reasons
+from ecbehave.stages.sessions import sessions_fingerprint
 from ecbehave.tables import TableWriter, TableWriters, read_groups
 from ecbehave.tasks import make_task
 from ecbehave.windows import last_day, midnight, shift
 
-VERSION = 3
+VERSION = 4
 
-SCORES = "scores.parquet"
 _INPUT = ".input"
 _DAY = timedelta(days=1)
 
@@ -76,17 +79,17 @@ def when(context: Context, log: Artifact, model: Artifact) -> When:
 
 def spec(context: Context, model: Artifact, log: Artifact, asked: When) -> Spec:
     """Return what the scores are made from."""
-    config = {
-        "predict": {**context.public["predict"], "as_of": asked.as_of.isoformat()},
-        "decision": context.public["decision"],
-    }
-    return Spec(
-        "predict", VERSION, config, {train.name(context): model.fingerprint, clean.NAME: log.fingerprint}
-    )
+    settings = {**context.public["predict"], "as_of": asked.as_of.isoformat()}
+    # Where the file lies decides nothing.
+    settings["sessions"] = settings["sessions"] is not None
+    read = {train.name(context): model.fingerprint, clean.NAME: log.fingerprint}
+    read |= filter_fingerprints(context.config.task) | sessions_fingerprint(context.config.predict)
+    return Spec("predict", VERSION, {"predict": settings, "decision": context.public["decision"]}, read)
 
 
 def run(context: Context) -> Outcome:
     """Score everybody who is asked, with the model there is: the log may have grown since it was trained."""
+    check_lists(context.config)
     log = upstream(context, "clean", clean.NAME, clean.spec)
     model = train.trained(context)
     asked = when(context, log, model)
@@ -122,13 +125,13 @@ class _Scoring:
             "model": self.asked.part,
             "knows_until": self.meta["knows_until"],
         }
-        schema = binary_scores(self.task.target) if is_binary else RANKING_SCORES
+        schemas = {SCORES: binary_scores(self.task.target)} if is_binary else LIST_SCHEMAS
         asked = "users" if self.task.target is None else "pairs"
         self.context.progress.say(
             f"predict: {counts[asked]:,} {asked} scored as of {self.asked.as_of} "
-            f"for the days up to {self.asked.horizon_end}{self._said_of_targets(counts)}"
+            f"for the days up to {self.asked.horizon_end}{self._said_of_targets(counts)}{_said_of_lists(counts)}"
         )
-        return Built(counts, info, {SCORES: schema}, seed=self.context.config.seed)
+        return Built(counts, info, schemas, seed=self.context.config.seed)
 
     def _said_of_targets(self, counts: dict[str, int]) -> str:
         if "targeted" not in counts:
@@ -213,15 +216,21 @@ class _Scoring:
 
     def _score_ranking(self) -> dict[str, int]:
         matrix = cast("MatrixInput", self._matrix())
-        parts = self._parts(matrix) if "table" in self.kinds else [Inputs(self.asked.cutoff, matrix=matrix)]
-        scored = pl.concat([self.model.lists(part, self.config.k) for part in parts])
-        lists = complete_lists(scored, matrix, self.config.k).with_columns(
-            pl.lit(self.asked.as_of).alias("as_of"), pl.lit(self.meta["kind"]).alias("model")
-        )
-        with TableWriter(self.folder / SCORES, RANKING_SCORES) as writer:
-            writer.write(lists)
-        first = lists.filter(pl.col("rank") == 1)
-        return {"users": first.height, "cold": int(first["is_cold"].sum())}
+        if self.task.output == "rating":
+            matrix = without_rated(matrix)
+        night = Night(self.context, self.model, matrix, self.asked.as_of, self.folder)
+        own = models.input_types(self.context.config.model, self.task.name, self.task.question, "model")
+        parts = self._parts(matrix) if "table" in own else [Inputs(self.asked.cutoff, matrix=matrix)]
+        counts = night.write_lists(parts) | night.write_similar()
+        return counts | night.write_sessions(read_rules(self.folder / _INPUT / "matrix" / "asked"))
+
+
+def _said_of_lists(counts: Mapping[str, int]) -> str:
+    sessions = f", and {counts['sessions']:,} sessions" if "sessions" in counts else ""
+    without = (
+        f"; {counts['without_list']:,} have no list, as all is barred" if counts.get("without_list") else ""
+    )
+    return sessions + without
 
 
 def is_new(data: TableInput) -> pl.Series:

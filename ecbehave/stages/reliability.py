@@ -15,6 +15,7 @@ from ecbehave.inputs.titles import title
 from ecbehave.inputs.types import TableInput
 from ecbehave.metrics.chance import calibration_chance, odds_ratio, z_of_two_rates
 from ecbehave.metrics.classification import calibration_error, reliability
+from ecbehave.metrics.known_rates import at_known_rates
 from ecbehave.metrics.segments import by_segment, segments
 from ecbehave.schema import TARGETS
 from ecbehave.stages import features
@@ -30,14 +31,17 @@ _MEASURES = ("recency_days", "days")
 def calibration_facts(rows: pl.DataFrame, seed: int) -> dict[str, Any]:
     """Return the calibration error of model and baseline, beside what chance alone does on as many rows.
 
+    And what of it would remain, had the base rate of each cutoff been known, which no method can know.
+
     Args:
-        rows: `label`, `probability`, `baseline_probability` of the test rows.
+        rows: `cutoff`, `label`, `probability`, `baseline_probability` of the test rows.
         seed: of the draws.
     """
     y = rows["label"]
     facts: dict[str, Any] = {
         side: {
             "error": calibration_error(y, rows[column]),
+            "at_known_rates": calibration_error(y, at_known_rates(y, rows[column], rows["cutoff"])),
             "chance": calibration_chance(rows[column], np.random.default_rng(seed)),
         }
         for side, column in (("model", "probability"), ("baseline", "baseline_probability"))

@@ -24,7 +24,7 @@ from ecbehave.models.storage import check_folder, load_json, reading, save_json
 from ecbehave.stages import Context, clean, features, ingest, tuning, upstream
 from ecbehave.tasks import make_task
 
-VERSION = 3
+VERSION = 4
 
 #: Folders of the artifact: the model that evaluate judges, the rule it is compared with, the model that scores.
 FITTED, BASELINE, REFIT = "fitted", "baseline", "refit"
@@ -45,6 +45,7 @@ def settings(context: Context) -> dict[str, Any]:
     config = {key: public[key] for key in ("model", "baseline", "tune", "calibration", "seed")}
     config["features"] = {key: public["features"][key] for key in PREPARATION}
     config["predict"] = {"refit": public["predict"]["refit"]}
+    config["split"] = {"fit_on_validation": public["split"]["fit_on_validation"]}
     return config
 
 
@@ -73,7 +74,7 @@ class _Training:
         self.task = make_task(context.config.task)
         self.kinds = features.input_types(context)
         self.options = Options(
-            context.config.seed, context.threads, self.task.output, context.config.features, self._ends()
+            context.config.seed, context.threads, self.task.question, context.config.features, self._ends()
         )
 
     def build(self) -> Built:
@@ -114,23 +115,35 @@ class _Training:
         train, valid = self._read("train", origin), self._read("validation", origin)
         n_fits = len(features.origins_in(self.inputs))
         which = f", fit {origin + 1} of {n_fits}" if n_fits > 1 else ""
-        self.context.progress.say(
-            f"train: {config.kind} on {len(train)} cutoff{'s' * (len(train) != 1)}{which}"
-        )
+        on = f"{len(train)} cutoff{'s' * (len(train) != 1)}{which}"
+        if self._leaves_one_out:
+            on = f"all but the last {'item' if self._fits_on_validation else 'two items'} of each user"
+        self.context.progress.say(f"train: {config.kind} on {on}")
         if self.task.output == "binary":
             _check_validation(labels_of(valid))
-        model = making.make(config, self.task.output)
+        model = making.make(config, self.task.question)
         model.fit([*train, valid[-1].as_history()], valid, self.options)
-        until = features.windows_of(self.inputs, "validation", origin)[-1].end
+        if self._fits_on_validation:
+            model.fit([self._read("test", origin)[-1].as_history()], [], self.options)
+        until = features.windows_of(self.inputs, "validation", origin)[-1].end.isoformat()
         meta = {
             "kind": config.kind,
             "config": config.model_dump(mode="json"),
-            "knows_until": until.isoformat(),
+            # Each life was cut at an instant of its own, so the fit has seen others to the end.
+            "knows_until": self.inputs.info["end"] if self._leaves_one_out else until,
         }
         if self.task.output == "binary":
             meta |= self._calibrate(model, valid)
         self._save(model, place_of(part, self.inputs, origin), meta)
         return model, meta
+
+    @property
+    def _leaves_one_out(self) -> bool:
+        return self.context.config.split.kind == "leave_one_out"
+
+    @property
+    def _fits_on_validation(self) -> bool:
+        return self.context.config.split.fit_on_validation
 
     def _ends(self) -> dict[datetime, datetime]:
         """Return the end of the label window of each cutoff."""
@@ -165,7 +178,9 @@ class _Training:
 
     def _refit(self, model: Predictor, meta: dict[str, Any]) -> dict[str, Any]:
         """Fit with the settings that the first fit chose; its calibration is kept."""
-        everything = [part for split in ("train", "validation", "test") for part in self._read(split)]
+        # Lives that were moved in time for leave-one-out are of no use here: the newest history has all of them.
+        splits = () if self._leaves_one_out else ("train", "validation", "test")
+        everything = [part for split in splits for part in self._read(split)]
         until = self.inputs.info["end"]
         end = clean.instant(until)
         if "matrix" in self.kinds:
@@ -218,7 +233,7 @@ def load(context: Context, artifact: Artifact, part: str) -> tuple[Predictor, di
     meta = load_json(folder / _META)
     with reading(folder / _META):
         config = model_class(meta["kind"]).config_class.model_validate(meta["config"])
-    return making.load(folder, config, make_task(context.config.task).output), meta
+    return making.load(folder, config, make_task(context.config.task).question), meta
 
 
 def probabilities(meta: dict[str, Any], score: NDArray[np.float64]) -> Any:

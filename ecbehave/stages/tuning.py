@@ -17,7 +17,7 @@ from ecbehave.config_yaml import to_yaml
 from ecbehave.errors import DataError
 from ecbehave.models import tuner
 from ecbehave.models.protocol import Options
-from ecbehave.models.search import Domain
+from ecbehave.models.search import Domain, for_rows
 from ecbehave.models.tuner import State, Trial, Values
 from ecbehave.stages import Context
 from ecbehave.stages.time_limit import TimeUp, time_limit
@@ -69,10 +69,12 @@ def search(context: Context, tune: Tune, inputs: Artifact, options: Options) -> 
         DataError: no cutoff can be predicted from earlier ones, or every trial failed.
     """
     space = tuner.search_space(context.config.model, tune.space)
+    judge = Judge.read(context, tune, inputs, options)
+    if tune.space is None:
+        space = for_rows(space, judge.n_rows)
     file = f"{_key(context, inputs, space)[:16]}.json"
     path = context.workspace.root / context.config.name / _FOLDER / file
     trials = [] if context.force else load(path)
-    judge = Judge.read(context, tune, inputs, options)
     found = _Search(context, tune, space, judge, path, trials)
     with context.progress.track("tune", tune.trials) as advance:
         found.run(advance)
@@ -188,7 +190,13 @@ class _Search:
     def _info(self, best: int | None) -> dict[str, Any]:
         trials = [{k: v for k, v in asdict(trial).items() if k != "seconds"} for trial in self.tried]
         cutoffs = [splits.test[0].cutoff.isoformat() for splits in self.judge.origins]
-        return {"metric": self.judge.metric, "origins": cutoffs, "best": best, "trials": trials}
+        return {
+            "metric": self.judge.metric,
+            "origins": cutoffs,
+            "best": best,
+            "importance": tuner.importance(self.space, self.tried, self.context.config.seed),
+            "trials": trials,
+        }
 
 
 def _best(tried: Sequence[Trial]) -> int | None:

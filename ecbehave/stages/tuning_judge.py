@@ -13,11 +13,13 @@ from ecbehave.config import ModelConfig, Tune
 from ecbehave.errors import DataError
 from ecbehave.inputs.types import Inputs, MatrixInput, TableInput
 from ecbehave.metrics.classification import auroc
-from ecbehave.metrics.ranking import per_user
+from ecbehave.metrics.ranking import expected_per_user
+from ecbehave.metrics.rating import errors_of
 from ecbehave.models import making
 from ecbehave.models.protocol import Options, Output
 from ecbehave.stages import Context, features
-from ecbehave.stages.lists import complete_lists
+from ecbehave.stages.judge_ranking import list_and_place
+from ecbehave.stages.judge_rating import true_ratings
 from ecbehave.tasks import make_task
 from ecbehave.windows import Splits, chain
 
@@ -61,12 +63,18 @@ class Judge:
                 f"{split.validation} validation cutoffs, none has labels to judge by, and earlier ones to train and "
                 f"to validate on whose labels were known; set split.train to at least {fewest}, or take tune out"
             )
-        return cls(task.output, context.config.evaluate.deciding_k, options, known, origins)
+        return cls(task.question, context.config.evaluate.deciding_k, options, known, origins)
 
     @property
     def metric(self) -> str:
-        """The one that the evaluation decides by too; higher is better."""
-        return "auroc" if self.output == "binary" else f"ndcg@{self.k}"
+        """The one that the evaluation decides by too, and of an error minus it: higher is better."""
+        return {"ranking": f"ndcg@{self.k}", "rating": "minus rmse"}.get(self.output, "auroc")
+
+    @property
+    def n_rows(self) -> int:
+        """Rows that a fit at the latest origin learns from; 0 where no table is read."""
+        tables = [self.known[window.cutoff].table for window in self.origins[0].train]
+        return sum(table.n_rows for table in tables if table is not None)
 
     def __call__(self, config: ModelConfig, origin: Splits) -> float:
         """Return the metric at an origin of a fit with some settings; it has not seen anything after the origin."""
@@ -75,17 +83,23 @@ class Judge:
         )
         model = making.make(config, self.output)
         model.fit([*train, valid[-1].as_history()], valid, self.options)
-        if self.output == "binary":
+        if self.output == "rating":
+            pairs = true_ratings(cast("MatrixInput", asked.matrix))
+            predicted = model.ratings(asked, pairs.select("user", "item"))
+            return -errors_of(pairs.with_columns(predicted=predicted))["rmse"]
+        if self.output != "ranking":
             return auroc(cast("TableInput", asked.table).label, model.score(asked))
-        matrix = cast("MatrixInput", asked.matrix)
-        cutoff = pl.lit(asked.cutoff).alias("cutoff")
-        lists = complete_lists(model.lists(asked, self.k), matrix, self.k).with_columns(cutoff)
-        truth = cast("pl.DataFrame", matrix.labels).with_columns(cutoff, is_repeat=pl.lit(value=False))
-        return float(cast("float", per_user(lists, truth, [self.k])[self.metric].mean()))
+        truth = cast("pl.DataFrame", cast("MatrixInput", asked.matrix).labels).select("user_id", "item_id")
+        placed = list_and_place(model, asked, truth, self.k).placed
+        return float(cast("float", expected_per_user(placed, [self.k], {})[self.metric].mean()))
 
 
 def _has_answer(data: Inputs, output: Output) -> bool:
-    """Say whether there is anything to judge by: rows of both classes, or a true item."""
+    """Say whether there is anything to judge by: rows of both classes, a true item, or a rating to learn from and one
+    to predict."""
+    if output == "rating":
+        matrix = cast("MatrixInput", data.matrix)
+        return matrix.pairs["rating"].count() > 0 and not true_ratings(matrix).is_empty()
     if output == "ranking":
         return not cast("pl.DataFrame", cast("MatrixInput", data.matrix).labels).is_empty()
     return len(np.unique(cast("TableInput", data.table).label)) == 2

@@ -37,6 +37,7 @@ def tuning_content(info: Mapping[str, Any], timezone: str) -> Tuning:
         best=None if best is None else rows[best],
         given=rows.get(0),
         others=[rows[n] for n in others[:_MOST_OTHERS]],
+        importance=sorted(info["importance"].items(), key=lambda item: -item[1]),
     )
 
 

@@ -9,11 +9,12 @@ from typing import Literal, Protocol
 import polars as pl
 
 from ecbehave.config import ChurnTask, PreferenceTask, PurchaseTask
+from ecbehave.tasks.activity import Question
 from ecbehave.tasks.churn import Churn
-from ecbehave.tasks.preference import Preference
+from ecbehave.tasks.preference import Preference, RatingPreference
 from ecbehave.tasks.purchase import Purchase
 
-Output = Literal["binary", "ranking"]
+Output = Literal["binary", "ranking", "rating"]
 
 
 class Task(Protocol):
@@ -25,7 +26,11 @@ class Task(Protocol):
 
     @property
     def output(self) -> Output:
-        """`binary`: a probability per user; `ranking`: a list of items per user."""
+        """`binary`: a probability per user; `ranking`: a list of items per user; `rating`: a rating of each pair."""
+
+    @property
+    def question(self) -> Question:
+        """What models are asked: the output, but `pairs` for a probability per user and target."""
 
     @property
     def target(self) -> str | None:
@@ -68,7 +73,7 @@ class Task(Protocol):
         Returns:
             `binary`: the population with `label` (Int8, 0 or 1), one row each; with a `target`, the true pairs of
             `user_id` and that column, each once.
-            `ranking`: `user_id`, `item_id` of the true items, each once.
+            `ranking`: `user_id`, `item_id` of the true items, each once; `rating`: these with `rating` (Float64).
         """
 
 
@@ -78,4 +83,4 @@ def make_task(config: ChurnTask | PurchaseTask | PreferenceTask) -> Task:
         return Churn(config)
     if isinstance(config, PurchaseTask):
         return Purchase(config)
-    return Preference(config)
+    return RatingPreference(config) if config.feedback == "explicit" else Preference(config)

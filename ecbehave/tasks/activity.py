@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, Literal, TypeVar
 
 import polars as pl
 
 from ecbehave.config import ChurnTask, PreferenceTask, PurchaseTask, duration_in_words
 
 ANY = "any"
+
+#: What models are asked.
+Question = Literal["binary", "pairs", "ranking", "rating"]
 
 C = TypeVar("C", bound=ChurnTask | PurchaseTask | PreferenceTask)
 
@@ -18,6 +21,12 @@ class AskedOfActive(Generic[C]):
     """A question about everybody with any event in the activity window, unless the task says otherwise."""
 
     config: C
+    output: ClassVar[Literal["binary", "ranking", "rating"]]
+
+    @property
+    def question(self) -> Question:
+        """What models are asked: the output, but `pairs` where it is about a user and a target."""
+        return self.output if self.target is None else "pairs"
 
     @property
     def target(self) -> str | None:

@@ -13,6 +13,7 @@ from simulated import simulate
 
 from ecbehave.metrics.chance import LEVEL, N_DRAWS, calibration_chance
 from ecbehave.metrics.classification import N_BINS, auroc, calibration_error
+from ecbehave.metrics.known_rates import at_known_rates
 
 METHODS = ("auto", "platt", "beta", "isotonic")
 METHOD_KEY = "calibration.method"
@@ -28,6 +29,7 @@ HEADER = [
     "AUROC, probabilities",
     "calibration error",
     "by chance",
+    "error, rate of each cutoff known",
 ]
 
 
@@ -66,6 +68,8 @@ def sections(bench: Bench) -> Iterator[Section]:
         "judged on the test windows after it",
         f"calibration error: over {N_BINS} bins of equal mass; by chance: what {LEVEL:.0%} of {N_DRAWS:,} draws of "
         "labels with exactly these probabilities stay below",
+        "rate of each cutoff known: the log-odds of each test cutoff are shifted by the one number that makes the mean "
+        "probability the rate; what goes away is drift of the base rate, and what remains is shape",
     ]
     commands = [*commands, shop.command, *ran]
     data = "Complete Journey, Retailrocket buyers, and a simulated shop; seed 0"
@@ -89,5 +93,6 @@ def _cells(scores: pl.DataFrame) -> list[str]:
         auroc(label, probability),
         calibration_error(label, probability),
         calibration_chance(probability, np.random.default_rng(0)),
+        calibration_error(label, at_known_rates(label, probability, scores["cutoff"])),
     )
     return [f"{number:.4f}" for number in numbers]

@@ -15,11 +15,19 @@ from pathlib import Path
 import ablation
 import accuracy
 import aggregates
+import beauty
 import boosting_cost
 import calibration
+import cf_als
+import cf_ease
+import cf_kinds
+import cf_speed
+import diginetica
 import ensemble_peers
 import increment
 import kinds
+import movielens
+import neighbours
 import rerank
 import scale
 import speed
@@ -46,6 +54,14 @@ PARTS: dict[str, Callable[[Bench], Iterable[Section]]] = {
     "calibration": calibration.sections,
     "rerank": rerank.sections,
     "tuning": tuning.sections,
+    "cf": cf_kinds.sections,
+    "beauty": beauty.sections,
+    "diginetica": diginetica.sections,
+    "movielens": movielens.sections,
+    "item_knn": cf_speed.sections,
+    "user_knn": neighbours.sections,
+    "als": cf_als.sections,
+    "ease": cf_ease.sections,
 }
 
 

@@ -18,7 +18,9 @@ from ecbehave.tables import write_table
 
 CUTOFF = datetime(2024, 4, 2, tzinfo=UTC)
 SCHEMA = {"user_id": pl.String(), "item_id": pl.String(), "event_type": pl.String()}
-SCHEMA |= {"ts": pl.Datetime("us", "UTC")}  # type: ignore[dict-item]
+SCHEMA |= {"category": pl.String(), "ts": pl.Datetime("us", "UTC"), "rating": pl.Float64()}  # type: ignore[dict-item]
+#: Few instants, so that several events of a user share one.
+INSTANTS = [CUTOFF - timedelta(days=age) for age in (0.25, 1.5, 30, 399)]
 
 EVENTS = st.lists(
     st.fixed_dictionaries(
@@ -26,7 +28,12 @@ EVENTS = st.lists(
             "user_id": st.sampled_from(["u1", "u2", "u3"]),
             "item_id": st.sampled_from(["i1", "i2", None]),
             "event_type": st.sampled_from(["view", "purchase"]),
-            "ts": st.timedeltas(timedelta(microseconds=1), timedelta(days=400)).map(lambda age: CUTOFF - age),
+            "ts": st.one_of(
+                st.sampled_from(INSTANTS),
+                st.timedeltas(timedelta(microseconds=1), timedelta(days=400)).map(lambda age: CUTOFF - age),
+            ),
+            "category": st.sampled_from(["c1", "c2", None]),
+            "rating": st.sampled_from([1.0, 4.5, None]),
         }
     ),
     max_size=20,
@@ -41,15 +48,31 @@ def built(log: list[dict[str, Any]]) -> pl.DataFrame:
     return pairs(with_hash(pl.DataFrame(log, schema=SCHEMA)).lazy(), CUTOFF).collect()
 
 
-def oracle(log: list[dict[str, Any]]) -> dict[tuple[str, str, str], tuple[int, float]]:
-    found: dict[tuple[str, str, str], tuple[int, float]] = {}
-    for event in log:
-        if event["item_id"] is None:
-            continue
-        key = (event["user_id"], event["item_id"], event["event_type"])
-        age = (CUTOFF - event["ts"]).total_seconds() / 86_400
-        n, youngest = found.get(key, (0, age))
-        found[key] = n + 1, min(age, youngest)
+Known = tuple[str | None, int, float, int, float | None]
+
+
+def oracle(log: list[dict[str, Any]], target: str = "item_id") -> dict[tuple[str, str, str], Known]:
+    """Pair to category, number of events, age and place of the last one, and rating."""
+
+    def key(event: dict[str, Any]) -> tuple[str, str, str]:
+        return event["user_id"], event[target], event["event_type"]
+
+    log = [event for event in log if event.get(target) is not None]
+    found: dict[tuple[str, str, str], Known] = {}
+    for pair in {key(event) for event in log}:
+        own = [event for event in log if key(event) == pair]
+        last = max(event["ts"] for event in own)
+        later = {event["ts"] for event in log if event["user_id"] == pair[0] and event["ts"] > last}
+        # The newest one; of several at once, the last by item, category and rating.
+        ordered = sorted(
+            own, key=lambda e: (e["ts"], e["item_id"] or "", e.get("category") or "", e.get("rating") or 0.0)
+        )
+        category, rating = (
+            next((e[name] for e in reversed(ordered) if e.get(name) is not None), None)
+            for name in ("category", "rating")
+        )
+        age = (CUTOFF - last).total_seconds() / 86_400
+        found[pair] = (category, len(own), pytest.approx(age, rel=1e-6), len(later), rating)
     return found
 
 
@@ -58,13 +81,20 @@ def oracle(log: list[dict[str, Any]]) -> dict[tuple[str, str, str], tuple[int, f
 def test_pairs_are_those_of_the_oracle_in_any_order_of_rows(log: list[dict[str, Any]], seed: int) -> None:
     frame = built(log)
     assert frame.schema == pl.Schema(PAIRS)
-    expected = oracle(log)
-    found = {(u, i, e): (n, age) for _, u, i, e, n, age in frame.rows()}
+    found = {(u, i, e): (c, n, age, place, rating) for _, u, i, c, e, n, age, place, rating in frame.rows()}
     assert len(found) == frame.height
-    assert found == {key: (n, pytest.approx(age, rel=1e-6)) for key, (n, age) in expected.items()}
+    assert found == oracle(log)
     keys = frame.select("user_hash", "user_id", "item_id", "event_type")
     assert keys.equals(keys.sort(keys.columns))
     assert built(random.Random(seed).sample(log, len(log))).equals(frame)
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(log=EVENTS)
+def test_categories_may_stand_in_the_place_of_items(log: list[dict[str, Any]]) -> None:
+    frame = pairs(with_hash(pl.DataFrame(log, schema=SCHEMA)).lazy(), CUTOFF, "category").collect()
+    found = {(u, i, e): (n, place) for _, u, i, _, e, n, _, place, _ in frame.rows()}
+    assert found == {key: (n, place) for key, (_, n, _, place, _) in oracle(log, "category").items()}
 
 
 def stored(folder: Path, log: list[dict[str, Any]], users: dict[str, bool]) -> pl.DataFrame:
@@ -79,14 +109,20 @@ def stored(folder: Path, log: list[dict[str, Any]], users: dict[str, bool]) -> p
 
 
 LOG = [
-    {"user_id": user, "item_id": item, "event_type": kind, "ts": CUTOFF - timedelta(days=age)}
-    for user, item, kind, age in [
-        ("u1", "b", "view", 3.0),
-        ("u1", "b", "view", 0.5),
-        ("u1", "b", "purchase", 2.0),
-        ("u3", "a", "view", 1.0),
-        ("u3", None, "search", 1.0),
-        ("u2", "c", "view", 9.0),
+    {
+        "user_id": user,
+        "item_id": item,
+        "event_type": kind,
+        "ts": CUTOFF - timedelta(days=age),
+        "category": category,
+    }
+    for user, item, kind, age, category in [
+        ("u1", "b", "view", 3.0, "dairy"),
+        ("u1", "b", "view", 0.5, "sale"),
+        ("u1", "b", "purchase", 2.0, "dairy"),
+        ("u3", "a", "view", 1.0, None),
+        ("u3", None, "search", 1.0, "dairy"),
+        ("u2", "c", "view", 9.0, "dairy"),
     ]
 ]
 #: Somebody who has searched only is in the population, but in no pair.
@@ -100,11 +136,12 @@ def test_a_matrix_comes_back_from_files_with_names_for_numbers(tmp_path: Path) -
     assert data.users.equals(users)
     assert data.items["item_id"].to_list() == ["a", "b", "c"]
     named = {
-        (data.users["user_id"][u], data.items["item_id"][i], kind): (n, age)
-        for u, i, kind, n, age in data.pairs.rows()
+        (data.users["user_id"][u], data.items["item_id"][i], kind): (n, age, place, rating)
+        for u, i, kind, n, age, place, rating in data.pairs.rows()
     }
-    assert named == oracle(LOG)
-    assert data.pairs.columns == ["user", "item", "event_type", "n_events", "days_since"]
+    assert named == {key: known[1:] for key, known in oracle(LOG).items()}
+    assert data.pairs.columns == ["user", "item", "event_type", "n_events", "days_since", "place", "rating"]
+    assert data.items.rows() == [("a", None), ("b", "sale"), ("c", "dairy")], "the last one known"
     assert data.labels is not None
     assert data.labels.rows() == [("u2", "new item")], (
         "an item that nobody had yet is a true item all the same"

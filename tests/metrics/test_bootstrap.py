@@ -113,7 +113,7 @@ def test_a_planted_better_model_is_better_beyond_doubt():
     assert found["auprc"]["low"] > 0
     assert found["log_loss"]["high"] < 0
     assert found["brier"]["high"] < 0
-    assert {"log_loss", "brier", "calibration_error"} == LOWER_IS_BETTER
+    assert {"log_loss", "brier", "calibration_error", "rmse", "mae"} == LOWER_IS_BETTER
 
 
 def test_pairing_narrows_the_difference():

@@ -8,7 +8,8 @@ import pytest
 from scipy.stats import norm, t
 
 from ecbehave.metrics import classification
-from ecbehave.metrics.contest import contest_of_means, contest_of_scores
+from ecbehave.metrics.bootstrap import Interval
+from ecbehave.metrics.contest import Contest, contest_of_means, contest_of_scores
 from ecbehave.schema import TS
 
 CUTOFFS = [datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 4, 1, tzinfo=UTC)]
@@ -169,3 +170,22 @@ def test_scores_of_a_fit_for_each_cutoff_are_judged_apart():
     assert [model["value"] for model in found.models] == pytest.approx(expected, rel=1e-12)
     assert found.models == contest_of_scores(frame, names, 100, rng(), by_cutoff=True).models
     assert contest_of_scores(shifted, names, 100, rng()).models[0] != found.models[0]
+
+
+def test_the_other_sign_turns_values_and_differences_and_keeps_what_is_real():
+    frame, names = scored([0.1, 1.0, 3.0])
+    found = contest_of_scores(frame, names, 100, rng())
+    turned = found.negated()
+    assert [(m["value"], m["low"], m["high"]) for m in turned.models] == [
+        (-m["value"], -m["high"], -m["low"])  # type: ignore[operator]
+        for m in found.models
+    ]
+    assert turned.difference.tolist() == (-found.difference).tolist()
+    assert turned.is_real(0.01).tolist() == found.is_real(0.01).tolist()
+    assert turned.negated().models == found.models
+
+
+def test_what_has_no_value_has_none_with_the_other_sign():
+    undefined: Interval = {"value": None, "low": None, "high": None}
+    contest = Contest((undefined,), np.zeros((1, 1)), np.zeros((1, 1)), 3)
+    assert contest.negated().models == (undefined,)

@@ -10,9 +10,11 @@ import numpy as np
 import polars as pl
 import pytest
 from planted import CUTOFF, ONCE, RFM, customers, make, table
+from pydantic import ValidationError
 
 from ecbehave.errors import ConfigError, DataError
 from ecbehave.inputs.types import TableInput
+from ecbehave.models.ensemble import tree_text
 from ecbehave.models.protocol import Options
 
 SETTINGS: dict[str, Any] = {
@@ -251,17 +253,30 @@ def sizes(data: TableInput) -> list[int]:
     return data.frame.group_by("cutoff", "user_id", maintain_order=True).len()["len"].to_list()
 
 
-@pytest.mark.parametrize("changes", [{}, {"rank_depth": 3, "rank_norm": False}])
-def test_candidates_are_ranked_like_a_bare_lambdarank_call(changes: dict[str, Any]):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"rank_depth": 3, "rank_norm": False},
+        {"ranking_loss": "xendcg"},
+        {"ranking_loss": "xendcg", "rank_depth": 3},
+    ],
+)
+def test_candidates_are_ranked_like_a_bare_call(changes: dict[str, Any]):
     train, valid, asked = candidates(), candidates(seed=1), candidates(seed=2)
     model = make("boosting", **SETTINGS, positive_weight=9.0, **changes).fit([train], [valid], RANKED)
     depth, norm = changes.get("rank_depth", 20), changes.get("rank_norm", True)
-    parameters = {
-        "objective": "lambdarank",
+    losses: dict[str, dict[str, Any]] = {
+        "lambdarank": {
+            "objective": "lambdarank",
+            "lambdarank_truncation_level": depth,
+            "lambdarank_norm": norm,
+        },
+        "xendcg": {"objective": "rank_xendcg"},
+    }
+    parameters = losses[changes.get("ranking_loss", "lambdarank")] | {
         "metric": "ndcg",
         "eval_at": [depth],
-        "lambdarank_truncation_level": depth,
-        "lambdarank_norm": norm,
         "learning_rate": 0.2,
         "num_leaves": 5,
         "min_data_in_leaf": 7,
@@ -283,8 +298,9 @@ def test_candidates_are_ranked_like_a_bare_lambdarank_call(changes: dict[str, An
     np.testing.assert_array_equal(score, raw(booster, asked, booster.best_iteration))
 
 
-def test_the_chosen_candidate_comes_first_and_what_users_differ_in_does_not_matter():
-    model = make("boosting", **SETTINGS | {"feature_share": 1.0}).fit(
+@pytest.mark.parametrize("loss", ["lambdarank", "xendcg"])
+def test_the_chosen_candidate_comes_first_and_what_users_differ_in_does_not_matter(loss: str):
+    model = make("boosting", **SETTINGS | {"feature_share": 1.0, "ranking_loss": loss}).fit(
         [candidates()], [candidates(seed=1)], RANKED
     )
     scored = model.predict(candidates(seed=2), 0)
@@ -295,6 +311,28 @@ def test_the_chosen_candidate_comes_first_and_what_users_differ_in_does_not_matt
     with_level = model.importance()["level"]
     pointwise = make("boosting", **SETTINGS).fit([candidates()], [candidates(seed=1)], ONCE)
     assert with_level < pointwise.importance()["level"]
+
+
+@pytest.mark.parametrize("loss", ["lambdarank", "xendcg"])
+def test_rankings_are_the_same_with_any_number_of_threads(loss: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tree_text, "_ROWS_PER_THREAD", 1)
+    texts = set()
+    for threads in (1, 2, 4):
+        options = replace(RANKED, threads=threads)
+        model = make("boosting", **SETTINGS, ranking_loss=loss).fit(
+            [candidates(400)], [candidates(seed=1)], options
+        )
+        assert f"[num_threads: {threads}]" in model.trees_.booster.model_to_string()
+        texts.add(model.trees_.booster.model_to_string().replace(f"[num_threads: {threads}]", ""))
+    assert len(texts) == 1
+
+
+def test_lists_of_equal_weight_are_only_for_pairs_of_candidates():
+    make("boosting", rank_norm=False)
+    with pytest.raises(
+        ValidationError, match="rank_norm is for ranking_loss: lambdarank; take it out, or set ranking_loss"
+    ):
+        make("boosting", ranking_loss="xendcg", rank_norm=False)
 
 
 def test_a_refit_of_a_ranking_keeps_the_number_of_trees():

@@ -12,21 +12,38 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import polars as pl
 import pytest
-from planted import CUTOFF, ONCE, RFM, TENURE, candidates, customers, lists, make, matrix, table, visitors
+from planted import (
+    CUTOFF,
+    ONCE,
+    RFM,
+    TENURE,
+    candidates,
+    customers,
+    lists,
+    make,
+    matrix,
+    predict,
+    raters,
+    shoppers,
+    table,
+    visitors,
+)
 from polars.testing import assert_frame_equal
 from pydantic import ValidationError
 
 from ecbehave.config import ModelConfig
 from ecbehave.errors import ArtifactError, ConfigError, DataError
 from ecbehave.inputs.types import Inputs, MatrixInput, TableInput
-from ecbehave.models import COMPOSITE, KINDS, PLAIN, config_class, input_types, model_class
-from ecbehave.models.protocol import Explains, Model, Options
+from ecbehave.models import COMPOSITE, KINDS, PLAIN, config_class, input_types, model_class, reads
+from ecbehave.models.protocol import Block, Explains, Model, Options
 from ecbehave.models.single import Single
 from ecbehave.models.storage import check_folder, load_json, save_json
 
 CASES = [(kind, output) for kind in PLAIN for output in model_class(kind).inputs]
-BINARY = [kind for kind, output in CASES if output == "binary"]
+#: Those that answer from the table alone.
+BINARY = [kind for kind in PLAIN if model_class(kind).inputs.get("binary") == "table"]
 RANKING = [kind for kind, output in CASES if output == "ranking"]
+CHURN = [kind for kind, output in CASES if output == "binary"]
 #: Those that make lists themselves; the others score candidates, and `Single` makes the lists.
 LISTS = [kind for kind in RANKING if model_class(kind).inputs["ranking"] == "matrix"]
 K = 4
@@ -39,7 +56,12 @@ every_kind = pytest.mark.parametrize("kind", PLAIN)
 
 
 def planted(kind: str, output: str, seed: int = 0) -> Any:
-    if model_class(kind).inputs[output] == "matrix":
+    read = model_class(kind).inputs[output]
+    if read == "all":
+        return Inputs(CUTOFF, customers(seed=seed), shoppers(seed=seed))
+    if output == "rating":
+        return raters(seed=seed)
+    if read == "matrix":
         return visitors(seed=seed)
     return customers(seed=seed) if output == "binary" else candidates(seed=seed)
 
@@ -65,8 +87,8 @@ def test_describes_itself(kind: str):
     assert inspect.getdoc(found.config_class) != inspect.getdoc(ModelConfig)
     assert found.config_class.model_fields["kind"].annotation == Literal[kind]
     assert all(field.description for name, field in found.config_class.model_fields.items() if name != "kind")
-    assert set(found.inputs) <= {"binary", "ranking"}
-    assert set(found.inputs.values()) <= {"table", "matrix"}
+    assert set(found.inputs) <= {"binary", "pairs", "ranking", "rating"}
+    assert set(found.inputs.values()) <= {"table", "matrix", "all"}
 
 
 @every_kind
@@ -114,12 +136,22 @@ def test_config_refuses_an_unknown_kind():
 @every_case
 def test_input_type_is_what_the_kind_declares(kind: str, output: str):
     config = model_class(kind).config_class(kind=kind)
-    assert input_types(config, "some task", output, "model") == {model_class(kind).inputs[output]}
+    read = model_class(kind).inputs[output]
+    expected = {"table", "matrix"} if read == "all" else {read}
+    assert input_types(config, "some task", output, "model") == expected
+
+
+@every_binary
+def test_who_answers_for_users_from_the_table_answers_for_pairs_too(kind: str):
+    assert reads(model_class(kind), "pairs") == "table"
 
 
 @pytest.mark.parametrize(
     ("kind", "task", "output", "serving"),
-    [("rfm", "preference", "ranking", RANKING), ("item_knn", "churn", "binary", BINARY)],
+    [
+        ("rfm", "preference", "ranking", RANKING),
+        ("item_knn", "churn", "binary", CHURN),
+    ],
 )
 def test_a_task_that_the_kind_does_not_serve(kind: str, task: str, output: str, serving: list[str]):
     config = model_class(kind).config_class(kind=kind)
@@ -147,7 +179,7 @@ def of_pairs(data: TableInput) -> TableInput:
 @every_binary
 def test_scores_of_pairs_carry_their_keys(kind: str):
     train, asked = of_pairs(customers()), of_pairs(customers(seed=2))
-    scored = make(kind).fit([train], [of_pairs(customers(seed=1))], ONCE).predict(asked, 0)
+    scored = predict(make(kind).fit([train], [of_pairs(customers(seed=1))], ONCE), asked, 0)
     assert_frame_equal(scored.drop("score"), asked.keys)
     assert asked.keys.columns == ["user_hash", "user_id", "cutoff", "item_id"]
     assert scored["score"].dtype == pl.Float64
@@ -156,7 +188,7 @@ def test_scores_of_pairs_carry_their_keys(kind: str):
 @every_binary
 def test_one_score_per_row_in_the_order_of_the_keys(kind: str):
     asked = customers(seed=2)
-    scored = fitted(kind, "binary").predict(asked, 0)
+    scored = predict(fitted(kind, "binary"), asked, 0)
     assert scored.schema == asked.keys.schema | {"score": pl.Float64}
     assert_frame_equal(scored.drop("score"), asked.keys)
     assert scored["score"].is_finite().all()
@@ -167,7 +199,7 @@ def test_one_score_per_row_in_the_order_of_the_keys(kind: str):
 def test_at_most_k_distinct_items_for_those_who_are_asked(kind: str, k: int):
     asked = visitors(seed=2)
     asked = replace(asked, users=asked.users.with_columns(is_asked=pl.int_range(pl.len()) % 3 == 0))
-    scored = fitted(kind, "ranking").predict(asked, k)
+    scored = predict(fitted(kind, "ranking"), asked, k)
     assert scored.schema == {"user_id": pl.String, "item_id": pl.String, "score": pl.Float64}
     assert scored["score"].is_finite().all()
     assert not scored.select("user_id", "item_id").is_duplicated().any()
@@ -183,9 +215,9 @@ def test_at_most_k_distinct_items_for_those_who_are_asked(kind: str, k: int):
 @every_ranking
 def test_a_shorter_list_is_the_beginning_of_a_longer_one(kind: str):
     model, asked = fitted(kind, "ranking"), visitors(seed=2)
-    longest = model.predict(asked, 1000)
+    longest = predict(model, asked, 1000)
     assert_frame_equal(
-        model.predict(asked, 2), longest.group_by("user_id", maintain_order=True).head(2), check_exact=True
+        predict(model, asked, 2), longest.group_by("user_id", maintain_order=True).head(2), check_exact=True
     )
 
 
@@ -193,19 +225,19 @@ def test_a_shorter_list_is_the_beginning_of_a_longer_one(kind: str):
 def test_likelier_rows_score_higher(kind: str):
     train, later, asked = customers(), customers(seed=1), customers(seed=2)
     n_loyal = int(asked.n_rows * 0.6)
-    score = make(kind).fit([train], [later], ONCE).predict(asked, 0)["score"].to_numpy()
+    score = predict(make(kind).fit([train], [later], ONCE), asked, 0)["score"].to_numpy()
     assert np.median(score[:n_loyal]) >= np.median(score[n_loyal:])
     # Trained on the opposite, every loyal row scores lower, also where a kind gives all rows the same score.
     flipped = [
         replace(data, frame=data.frame.with_columns(label=1 - pl.col("label"))) for data in (train, later)
     ]
-    opposite = make(kind).fit(flipped[:1], flipped[1:], ONCE).predict(asked, 0)["score"].to_numpy()
+    opposite = predict(make(kind).fit(flipped[:1], flipped[1:], ONCE), asked, 0)["score"].to_numpy()
     assert score[:n_loyal].min() > opposite[:n_loyal].max()
 
 
 @every_ranking
 def test_the_likeliest_item_comes_first(kind: str):
-    scored = fitted(kind, "ranking").predict(visitors(seed=2), K)
+    scored = predict(fitted(kind, "ranking"), visitors(seed=2), K)
     assert {own[0] for own in lists(scored).values()} == {"i03"}
 
 
@@ -225,17 +257,17 @@ def test_the_best_candidate_of_a_user_comes_first(kind: str):
 @every_binary
 def test_a_row_scores_the_same_in_any_company(kind: str):
     model, asked = fitted(kind, "binary"), customers(seed=2)
-    together = model.predict(asked, 0)
-    backwards = model.predict(replace(asked, frame=asked.frame.reverse()), 0)
+    together = predict(model, asked, 0)
+    backwards = predict(model, replace(asked, frame=asked.frame.reverse()), 0)
     assert_frame_equal(backwards.reverse(), together, check_exact=True)
-    alone = [model.predict(replace(asked, frame=asked.frame[n : n + 1]), 0) for n in (0, 7, 299)]
+    alone = [predict(model, replace(asked, frame=asked.frame[n : n + 1]), 0) for n in (0, 7, 299)]
     assert_frame_equal(pl.concat(alone), together[[0, 7, 299]], check_exact=True)
 
 
 @every_binary
 def test_a_user_without_a_purchase_has_a_score(kind: str):
     never = table({name: [None] for name in customers().features} | {RFM[1]: [0.0], RFM[2]: [0.0]})
-    assert fitted(kind, "binary").predict(never, 0)["score"].is_finite().all()
+    assert predict(fitted(kind, "binary"), never, 0)["score"].is_finite().all()
 
 
 @every_ranking
@@ -245,7 +277,7 @@ def test_order_of_pairs_does_not_matter(kind: str, tmp_path: Path):
     assert not shuffled.pairs.equals(data.pairs)
     first, second = make(kind).fit([data], [], ONCE), make(kind).fit([shuffled], [], ONCE)
     assert saved(first, tmp_path / "first") == saved(second, tmp_path / "second")
-    assert_frame_equal(first.predict(data, K), second.predict(shuffled, K), check_exact=True)
+    assert_frame_equal(predict(first, data, K), predict(second, shuffled, K), check_exact=True)
 
 
 @every_ranking
@@ -255,7 +287,9 @@ def test_order_of_users_does_not_matter(kind: str):
     turned = replace(
         data, users=data.users.reverse(), pairs=data.pairs.with_columns(user=n_users - 1 - pl.col("user"))
     )
-    both = [make(kind).fit([d], [], ONCE).predict(d, 1000).sort("user_id", "item_id") for d in (data, turned)]
+    both = [
+        predict(make(kind).fit([d], [], ONCE), d, 1000).sort("user_id", "item_id") for d in (data, turned)
+    ]
     assert_frame_equal(*both, rel_tol=1e-12)
 
 
@@ -263,7 +297,7 @@ def test_order_of_users_does_not_matter(kind: str):
 def test_users_and_items_never_seen_before(kind: str):
     pairs = [(0, 0, "purchase", 2, 1.0), (1, 0, "purchase", 2, 3.0), (1, 2, "purchase", 1, 2.0)]
     new = matrix(pairs, n_users=3, items=["brand new", "i03", "x"])
-    scored = fitted(kind, "ranking").predict(new, K)
+    scored = predict(fitted(kind, "ranking"), new, K)
     assert scored["score"].is_finite().all()
     found = lists(scored)
     assert found["u0000"][0] == found["u0001"][0] == "brand new"
@@ -273,18 +307,20 @@ def test_users_and_items_never_seen_before(kind: str):
 @every_case
 def test_nobody_is_asked(kind: str, output: str):
     model, data = fitted(kind, output), planted(kind, output)
-    if isinstance(data, TableInput):
-        nobody: Any = replace(data, frame=data.frame.clear())
+    if isinstance(data, Inputs):
+        nobody: Any = replace(data, table=replace(data.table, frame=data.table.frame.clear()))  # type: ignore[type-var, union-attr]
+    elif isinstance(data, TableInput):
+        nobody = replace(data, frame=data.frame.clear())
     else:
         nobody = replace(data, users=data.users.with_columns(is_asked=pl.lit(value=False)))
-    scored = model.predict(nobody, K)
-    assert scored.schema == model.predict(data, K).schema
+    scored = predict(model, nobody, K)
+    assert scored.schema == predict(model, data, K).schema
     assert scored.height == 0
 
 
 @every_ranking
 def test_history_without_any_item(kind: str):
-    scored = fitted(kind, "ranking").predict(matrix([], n_users=2, items=[]), K)
+    scored = predict(fitted(kind, "ranking"), matrix([], n_users=2, items=[]), K)
     assert scored.height == 0
     assert scored.schema == {"user_id": pl.String, "item_id": pl.String, "score": pl.Float64}
 
@@ -309,7 +345,7 @@ def test_one_class_only(kind: str, same: int):
 def test_one_class_in_one_of_the_cutoffs_is_enough(kind: str):
     train = customers()
     ones = replace(train, frame=train.frame.with_columns(label=pl.lit(1, pl.Int8)))
-    scored = make(kind).fit([ones, train], [customers(seed=1)], ONCE).predict(train, 0)
+    scored = predict(make(kind).fit([ones, train], [customers(seed=1)], ONCE), train, 0)
     assert scored["score"].is_finite().all()
 
 
@@ -333,7 +369,7 @@ def test_a_loaded_model_gives_the_same_scores(kind: str, output: str, tmp_path: 
     saved(model, tmp_path / "model")
     check_folder(tmp_path / "model")
     loaded = type(model).load(tmp_path / "model", make(kind).config)
-    assert_frame_equal(loaded.predict(asked, K), model.predict(asked, K), check_exact=True)
+    assert_frame_equal(predict(loaded, asked, K), predict(model, asked, K), check_exact=True)
     assert saved(loaded, tmp_path / "again") == saved(model, tmp_path / "first")
 
 
@@ -343,7 +379,7 @@ def test_same_seed_gives_the_same_bytes(kind: str, output: str, threads: int, tm
     first, second = fitted(kind, output), fitted(kind, output, replace(ONCE, threads=threads))
     assert saved(first, tmp_path / "first") == saved(second, tmp_path / "second")
     asked = planted(kind, output, seed=2)
-    assert_frame_equal(first.predict(asked, K), second.predict(asked, K), check_exact=True)
+    assert_frame_equal(predict(first, asked, K), predict(second, asked, K), check_exact=True)
 
 
 @every_case
@@ -355,7 +391,7 @@ def test_refit_keeps_the_settings_of_the_first_fit(kind: str, output: str, tmp_p
     refits = [found.fit(more, [], options) for found in (model, loaded)]
     assert refits[0] is model
     assert saved(refits[0], tmp_path / "refit") == saved(refits[1], tmp_path / "loaded")
-    assert model.predict(more[0], K)["score"].is_finite().all()
+    assert predict(model, more[0], K)["score"].is_finite().all()
     assert model.config == make(kind).config
 
 
@@ -411,7 +447,7 @@ def test_an_explanation_adds_up_to_the_score(kind: str):
     parts = model.contributions(asked)
     assert parts.shape == (asked.n_rows, len(asked.features) + 1)
     assert np.ptp(parts[:, -1]) == 0
-    np.testing.assert_allclose(parts.sum(axis=1), model.predict(asked, 0)["score"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(parts.sum(axis=1), predict(model, asked, 0)["score"], rtol=0, atol=1e-6)
     importance = model.importance()
     assert tuple(importance) == asked.features
     assert min(importance.values()) >= 0
@@ -441,11 +477,9 @@ class Wordy:
     def fit(self, *_: object) -> Self:
         return self
 
-    def predict(self, data: MatrixInput, k: int) -> pl.DataFrame:
-        longest = data.items.with_columns(
-            score=pl.col("item_id").str.len_chars().cast(pl.Float64) * self.config.letters
-        ).sort("score", "item_id", descending=[True, False])
-        return data.users.filter("is_asked").select("user_id").join(longest.head(k), how="cross")
+    def scores(self, data: MatrixInput) -> Iterator[Block]:
+        letters = data.items["item_id"].str.len_chars().to_numpy() * float(self.config.letters)
+        yield data.asked, np.tile(letters, (data.asked.size, 1))
 
     def save(self, folder: Path) -> None:
         save_json(folder / "wordy.json", {})
@@ -480,7 +514,7 @@ def test_a_new_kind_is_one_line(tmp_path: Path):
     saved(model, tmp_path / "model")
     loaded = found.load(tmp_path / "model", config.model)
     asked = matrix([], n_users=1, items=["cat", "elephant", "mouse"])
-    assert loaded.predict(asked, 2).rows() == [("u0000", "elephant", 16.0), ("u0000", "mouse", 10.0)]
+    assert predict(loaded, asked, 2).rows() == [("u0000", "elephant", 16.0), ("u0000", "mouse", 10.0)]
     with pytest.raises(ConfigError, match=f"these do: {', '.join([*RANKING, 'wordy', *COMPOSITE])}$"):
         input_types(make("rfm").config, "preference", "ranking", "model")
 

@@ -12,12 +12,13 @@ import pytest
 from ecbehave.config import ModelConfig, Searched
 from ecbehave.errors import ConfigError
 from ecbehave.models import KINDS, model_class
-from ecbehave.models.search import Choice, Domain, Real, Whole
+from ecbehave.models.search import Choice, Domain, Real, Whole, for_rows
 from ecbehave.models.tuner import (
     Trial,
     changed,
     check_installed,
     current,
+    importance,
     is_hopeless,
     propose,
     search_space,
@@ -61,6 +62,35 @@ def test_boosting_searches_from_the_start_where_it_stands() -> None:
     space = search_space(model, None)
     assert "learning_rate" in space
     assert set(current(model, space)) == set(space)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "low", "high"),
+    [(100_000, 20, 1_000), (10_000, 20, 500), (2_000, 20, 100), (240, 2, 12), (0, 1, 2)],
+)
+def test_on_few_rows_leaves_of_many_are_not_tried(n_rows: int, low: int, high: int) -> None:
+    space: dict[str, Domain] = {"leaf": Whole(20, 1_000, log=True, share_of_rows=0.05)}
+    assert for_rows(space | SPACE, n_rows) == SPACE | {"leaf": Whole(low, high, log=True, share_of_rows=0.05)}
+
+
+def test_the_parameter_that_matters_is_found() -> None:
+    trials = ran(SPACE, 20, lambda values: values["n"] / 10)
+    found = importance(SPACE, trials, 0)
+    assert sum(found.values()) == pytest.approx(1)
+    assert found["n"] > 0.8
+    assert found == importance(SPACE, trials, 0), "it is seeded"
+    outside = [
+        Trial({"x": 5.0, "n": 1, "c": "a"}, "complete", (99.0,)),
+        Trial(trials[0].values, "pruned", (99.0,)),
+        Trial(trials[0].values, "failed"),
+    ]
+    assert found == importance(SPACE, [*trials, *outside], 0)
+
+
+def test_of_few_or_equal_trials_nothing_is_said() -> None:
+    assert importance(SPACE, ran(SPACE, 9, lambda values: values["x"]), 0) == {}
+    assert set(importance(SPACE, ran(SPACE, 10, lambda values: values["x"]), 0)) == set(SPACE)
+    assert importance(SPACE, ran(SPACE, 12, lambda _: 0.5), 0) == {}
 
 
 def test_a_given_space_replaces_what_the_kind_names() -> None:

@@ -7,25 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecbehave.report.content import (
-    BarAtK,
+from ecbehave.report.binary_content import (
     BinaryDetail,
     CalibrationBin,
     Confusion,
-    CountRow,
     Curve,
-    CutoffRow,
     DecileRow,
-    Importance,
-    Interval,
-    MetricRow,
-    RankingDetail,
-    RankingPlot,
-    Report,
     ScoreHistogram,
-    SplitRow,
-    verdict,
 )
+from ecbehave.report.compared import Interval, MetricRow, verdict
+from ecbehave.report.content import CountRow, CutoffRow, Importance, Report, SplitRow
+from ecbehave.report.ranking_content import BarAtK, RankingDetail, RankingPlot
 
 CONFIG = """\
 name: churn

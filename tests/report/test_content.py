@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from ecbehave.report.content import BinaryDetail, Interval, MetricRow, ScoreHistogram, Verdict, verdict
+from ecbehave.report.binary_content import BinaryDetail, ScoreHistogram
+from ecbehave.report.compared import Interval, MetricRow, Verdict, verdict
 
 
 def row(model, baseline, low, high, **options) -> MetricRow:

@@ -6,7 +6,8 @@ import pytest
 from pages import sections, visible
 
 from ecbehave.report import guides, plots
-from ecbehave.report.content import CalibrationBin, Confusion, Curve, Interval, Profit, SegmentRow
+from ecbehave.report.binary_content import CalibrationBin, Confusion, Curve, Profit, SegmentRow
+from ecbehave.report.compared import Interval
 from ecbehave.report.html import render
 from ecbehave.report.numbers import money
 

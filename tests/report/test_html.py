@@ -5,17 +5,11 @@ import numpy as np
 import pytest
 from pages import in_frame, sections, visible
 
-from ecbehave.report.content import (
-    BinaryDetail,
-    Confusion,
-    Curve,
-    DecileRow,
-    Importance,
-    RankingDetail,
-    ScoreHistogram,
-)
+from ecbehave.report.binary_content import BinaryDetail, Confusion, Curve, DecileRow, ScoreHistogram
+from ecbehave.report.content import Importance
 from ecbehave.report.html import render
 from ecbehave.report.page import page, paragraph
+from ecbehave.report.ranking_content import RankingDetail
 
 EVIL = '<script>alert("1")</script>'
 RANKING_SECTIONS = ["question", "metrics", "plots", "splits", "counts", "config"]

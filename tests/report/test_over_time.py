@@ -63,6 +63,14 @@ def test_trials_by_row() -> None:
     assert "50 settings tried (1,200 given up early, 3 failed)." in words(text)
     assert "AUROC is judged at 2 cutoffs before the test windows" in words(text)
     assert "<b>" not in text, "text is escaped"
+    assert "settings make so much" not in words(text)
+
+
+def test_which_settings_mattered() -> None:
+    text = tuning_section(replace(TUNING, importance=[("leaves", 0.716), ("learning_rate", 0.284)]))
+    assert (
+        "3 failed). Of the differences between them, these settings make so much: leaves 72 %, learning_rate 28 %."
+    ) in words(text)
 
 
 def test_trials_where_the_config_is_best_already() -> None:

@@ -10,8 +10,10 @@ import pytest
 from scipy.stats import binomtest
 
 from ecbehave.report import plots
+from ecbehave.report.binary_content import CalibrationBin, Curve, ScoreHistogram
 from ecbehave.report.chart import Axis, Chart, nice_ceiling, nice_step
-from ecbehave.report.content import BarAtK, CalibrationBin, Curve, Interval, RankingPlot, ScoreHistogram
+from ecbehave.report.compared import Interval
+from ecbehave.report.ranking_content import BarAtK, RankingPlot
 
 SVG = "{http://www.w3.org/2000/svg}"
 CURVES = [Curve("boosting", [0, 0.25, 1], [0, 0.75, 1]), Curve("rfm", [0, 0.5, 1], [0, 0.5, 1])]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from planted import Pair, matrix
+from planted import Pair, matrix, predict
 from shops import PREFERENCE, Shop
 from stage_runs import Runs, table
 
@@ -88,14 +88,12 @@ def test_scores_are_those_of_item_knn() -> None:
     knn = model_class("item_knn")
     for name, settings in {"similar": {"repeat_weight": 0}, "affinity": {}}.items():
         model = knn(knn.config_class(kind="item_knn", **settings)).fit([data], [], Options(0, 1))
-        expected = model.predict(data, 12).with_columns(pl.col("score").cast(pl.Float32))
+        expected = predict(model, data, 12).with_columns(pl.col("score").cast(pl.Float32))
         both = rows.join(expected, on=["user_id", "item_id"], how="left")
         score = both[f"item_{name}_score_any_all"]
         assert (score - both["score"].fill_null(0)).abs().max() < 1e-5  # type: ignore[operator]
-    top = (
-        knn(knn.config_class(kind="item_knn", repeat_weight=0))
-        .fit([data], [], Options(0, 1))
-        .predict(data, 5)
+    top = predict(
+        knn(knn.config_class(kind="item_knn", repeat_weight=0)).fit([data], [], Options(0, 1)), data, 5
     )
     assert top.join(rows, on=["user_id", "item_id"], how="anti").height == 0
 
@@ -122,9 +120,9 @@ def test_labels_are_not_looked_at() -> None:
 
 
 def test_threads_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ecbehave.models.cf import item_knn
+    from ecbehave.models.cf import item_knn, mutual
 
-    monkeypatch.setattr(item_knn, "_BLOCK_PRODUCTS", 3)
+    monkeypatch.setattr(mutual, "_BLOCK", 3)
     monkeypatch.setattr(item_knn, "_BLOCK_USERS", 2)
     data = matrix(crowd("abd", "bc", "acd", "e"), 12, list("abcde"))
     one = chosen(data, sources(popular=1))
@@ -191,10 +189,10 @@ def test_rows_are_what_the_sources_bring(ranked: Runs, split: str) -> None:
     ).join(asked, on="user_id", how="semi")
     knn, popular = model_class("item_knn"), model_class("popularity")
     fitted = knn(knn.config_class(kind="item_knn", repeat_weight=0)).fit([data], [], Options(0, 1))
-    near = fitted.predict(data, 3).select("user_id", "item_id")
+    near = predict(fitted, data, 3).select("user_id", "item_id")
     bought = replace(data, pairs=data.pairs.filter(event_type="purchase"))
     often = [
-        popular(popular.config_class(kind="popularity", window=window)).predict(known, 2)
+        predict(popular(popular.config_class(kind="popularity", window=window)), known, 2)
         for known in (bought, data)
         for window in ("7d", "28d")
     ]

@@ -46,6 +46,19 @@ def files(shop: Shop, *names: str) -> list[Path]:
     return [shop.folder / f"{name}.yaml" for name in names]
 
 
+#: A fit of its own for each of two test cutoffs, and one fit for both.
+CUTOFFS = {"train": 2, "step": "7d", "test": 2}
+QUICK: dict[str, Any] = {"evaluate": {"bootstrap": 100}, "features": {"groups": []}}
+BUYS = {"model": {"kind": "rfm"}} | QUICK
+LISTS = PREFERENCE | {"model": {"kind": "popularity"}} | QUICK
+SPLITS: dict[str, dict[str, Any]] = {
+    "rolling": BUYS | {"split": CUTOFFS | {"rolling": True}},
+    "once": BUYS | {"split": CUTOFFS},
+    "rolling_lists": LISTS | {"split": CUTOFFS | {"rolling": True}},
+    "once_lists": LISTS | {"split": CUTOFFS},
+}
+
+
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A shop whose configs have all been evaluated by `compare --run`; not to be changed."""
@@ -144,6 +157,30 @@ def test_values_and_costs_are_those_that_were_published(judged: Shop, names: tup
         assert result["rows"] == metrics["n_rows"]
 
 
+@pytest.mark.parametrize("names", [("rolling", "once"), ("rolling_lists", "once_lists")])
+def test_rolling_origins_are_judged_at_all_of_their_cutoffs(tmp_path: Path, names: tuple[str, str]):
+    shop = Shop(tmp_path / "shop")
+    shop.write(shop_log(n_users=40))
+    shop.write_items()
+    for name in names:
+        shop.config(name, **SPLITS[name])
+    result = ecbehave("compare", *files(shop, *names), "--run", "--json", "--threads", "1").json
+    stored = {
+        name: json.loads((shop.workspace / name / "evaluation" / "metrics.json").read_text())
+        for name in names
+    }
+    assert result["rows"] == stored[names[0]]["n_rows"] == stored[names[1]]["n_rows"]
+    value = {name: model["metric"]["value"] for name, model in named(result).items()}
+    published = stored[names[0]]["metrics"][result["headline"]]["value"]
+    assert value[names[0]] == pytest.approx(published, rel=1e-12)
+    # Beside rolling origins, one fit is judged in their way.
+    means = [at["model"] for at in stored[names[1]]["per_cutoff"]]
+    is_binary = result["headline"] == "auroc"
+    assert result["is_mean_over_cutoffs"] == is_binary
+    expected = sum(means) / 2 if is_binary else stored[names[1]]["metrics"][result["headline"]]["value"]
+    assert value[names[1]] == pytest.approx(expected, rel=1e-12)
+
+
 def test_order_of_configs_changes_nothing(judged: Shop):
     orders = [BINARY, BINARY[::-1]]
     results = [ecbehave("compare", *files(judged, *names), "--json").json for names in orders]
@@ -202,6 +239,7 @@ def test_help_names_it():
         "run",
         "resamples",
         "least",
+        "set",
         "workspace",
         "threads",
         "memory",
@@ -260,6 +298,23 @@ def test_run_does_what_is_stale_and_nothing_else(judged: Shop, tmp_path: Path):
     assert "train: base_rate on 4 cutoffs" in done.err
     assert "random_forest" not in done.err
     assert (shop.workspace / "forest" / "evaluation" / "manifest.json").stat().st_mtime_ns == published
+
+
+def test_a_value_is_replaced_in_every_config(judged: Shop, tmp_path: Path):
+    shop = Shop(tmp_path / "copy")
+    shutil.copytree(judged.folder, shop.folder, dirs_exist_ok=True)
+    shop.config("other_rule", model={"kind": "base_rate"}, baseline={"kind": "base_rate"})
+    both = ("compare", *files(shop, "constant", "other_rule"), "--threads", "1")
+    changed = ("--set", "seed=7", "--set", "evaluate.bootstrap=120")
+    assert ecbehave(*both, "--run", *changed).code == 0
+    for name in ("constant", "other_rule"):
+        manifest = json.loads((shop.workspace / name / "evaluation" / "manifest.json").read_text())
+        assert manifest["seed"] == 7
+        assert manifest["config"]["evaluate"]["bootstrap"] == 120
+    assert ecbehave(*both, *changed).code == 0
+    assert ecbehave(*both).code == 4
+    done = ecbehave(*both, "--set", "sed=7")
+    assert (done.code, done.error) == (2, "--set: sed: unknown key; did you mean 'seed'?")
 
 
 def test_one_config_is_nothing_to_compare(judged: Shop):
@@ -413,5 +468,13 @@ def test_with_rolling_origins_each_cutoff_is_judged_apart(entries: dict[str, Ent
     pair = [two_cutoffs(first, 100, rolling=True), two_cutoffs(entries["constant"], 0, rolling=False)]
     value = named(plain)["forest"]["metric"]["value"]
     assert named(compare(pair, 100, 0.001))["forest"]["metric"]["value"] == pytest.approx(value, rel=1e-12)
-    pooled = [two_cutoffs(first, 100, rolling=False), pair[1]]
-    assert named(compare(pooled, 100, 0.001))["forest"]["metric"]["value"] < value - 0.05
+    said = "AUROC is the mean over the test cutoffs: each was scored by a fit of its own."
+    result = compare(pair, 100, 0.001)
+    assert result["is_mean_over_cutoffs"]
+    assert result["verdict"].endswith(f" {said}")
+    pooled = compare([two_cutoffs(first, 100, rolling=False), pair[1]], 100, 0.001)
+    assert named(pooled)["forest"]["metric"]["value"] < value - 0.05
+    assert not pooled["is_mean_over_cutoffs"]
+    assert said not in pooled["verdict"]
+    alone = replace(first, asks=pair[0].asks)
+    assert not compare([alone, entries["constant"]], 100, 0.001)["is_mean_over_cutoffs"]

@@ -8,11 +8,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import polars as pl
 import pytest
-from planted import ONCE, Pair, lists, make, matrix
+from planted import ONCE, Pair, lists, make, matrix, predict
+from scipy.sparse import csr_array
 
 from ecbehave.config import ModelConfig
 from ecbehave.inputs.types import MatrixInput
+from ecbehave.models.baseline.popularity import Popular
 from ecbehave.models.protocol import InputType
+from ecbehave.models.top_k import LIST
 from ecbehave.stages.lists import complete_lists
 
 ITEMS = ["a", "b", "c", "d", "e", "f"]
@@ -168,9 +171,97 @@ def test_a_log_without_items_gives_no_lists():
 def test_users_without_items_get_popular_ones_from_a_real_model():
     data = matrix(PAIRS, N_USERS, ITEMS, asked=[0, 13])
     model = make("item_knn", min_users=1, event_weights={"purchase": 1.0}).fit([data], [], ONCE)
-    found = complete_lists(model.predict(data, 3), data, 3)
+    found = complete_lists(predict(model, data, 3), data, 3)
     assert found.filter(user_id="u0000")["item_id"].to_list() == POPULAR[:3]
     assert found["is_cold"].to_list() == [True] * 3 + [False] * 3
     # User 13 has bought e and f; b was only looked at, which does not count here.
     assert set(found.filter(user_id="u0013")["item_id"][:2]) == {"e", "f"}
     assert found.row(-1) == ("u0013", 3, "c", None, False)
+
+
+# ---- categories, and what is barred
+
+
+def barring(data: MatrixInput, *cells: tuple[int, int]) -> MatrixInput:
+    rows, columns = zip(*cells, strict=True)
+    marks = csr_array((np.ones(len(cells), np.bool_), (rows, columns)), shape=(N_USERS, len(ITEMS)))
+    return replace(data, barred=marks)
+
+
+def test_what_is_barred_is_not_filled_in():
+    data = matrix(PAIRS, N_USERS, ITEMS, asked=[0, 1, 2])
+    data = barring(data, (0, 2), (0, 0), (1, 5), (1, 2), (1, 4), (2, 3))
+    found = lists(complete_lists(Fixed({"u0001": "a", "u0002": "c"}).predict(data, 4), data, 4))
+    assert found == {
+        "u0000": ["d", "b", "f", "e"],
+        "u0001": ["a", "d", "b"],
+        "u0002": ["c", "a", "b", "f"],
+    }
+
+
+def test_what_is_barred_to_everybody_is_not_filled_in():
+    data = matrix(PAIRS, N_USERS, ITEMS, asked=[0])
+    data = replace(data, barred_items=np.array([True, False, True, False, False, False]))
+    for k, expected in ((1, ["d"]), (3, ["d", "b", "f"]), (9, ["d", "b", "f", "e"])):
+        assert lists(complete_lists(Fixed({}).predict(data, k), data, k)) == {"u0000": expected}
+
+
+def test_everything_is_barred():
+    data = matrix(PAIRS, N_USERS, ITEMS, asked=[0, 1])
+    data = barring(data, *((0, item) for item in range(6)))
+    assert list(lists(complete_lists(Fixed({}).predict(data, 3), data, 3))) == ["u0001"]
+
+
+def test_categories_that_the_user_knows_come_first():
+    # User 0 has seen `old`, a cheese that nobody buys any more; among cheeses, more users had brie than feta.
+    items = ["brie", "feta", "milk", "old"]
+    pairs = [
+        (0, 3, "view", 300, 90.0),
+        *((user, 2, "purchase", 1, 2.0) for user in range(5, 11)),
+        *((user, 0, "purchase", 1, 2.0) for user in (5, 6)),
+        (7, 1, "purchase", 1, 2.0),
+    ]
+    data = matrix(pairs, N_USERS, items, asked=[0, 1])
+    data = replace(
+        data, items=data.items.with_columns(category=pl.Series(["cheese", "cheese", "dairy", "cheese"]))
+    )
+    found = lists(complete_lists(Fixed({}).predict(data, 4), data, 4))
+    assert found == {"u0000": ["brie", "feta", "milk", "old"], "u0001": ["milk", "brie", "feta", "old"]}
+
+
+@pytest.mark.parametrize("block", [10, 10**9])
+def test_like_a_slow_version(block: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ecbehave.stages.lists._BLOCK_SCORES", block)
+    rng = np.random.default_rng(3)
+    n_users, n_items, k = 40, 60, 12
+    cells = sorted(
+        {
+            (int(u), int(i))
+            for u, i in zip(rng.integers(n_users, size=300), rng.integers(50, size=300), strict=True)
+        }
+    )
+    pairs = [(u, i, "view", int(rng.integers(1, 5)), float(rng.uniform(0, 80))) for u, i in cells]
+    names = [f"i{n:02d}" for n in range(n_items)]
+    data = matrix(pairs, n_users, names, range(0, n_users, 2))
+    kinds = pl.Series([None if n % 9 == 0 else f"c{n % 5}" for n in range(n_items)])
+    marks = csr_array(rng.random((n_users, n_items)) < rng.random((n_users, 1)) ** 3)
+    data = replace(
+        data,
+        items=data.items.with_columns(category=kinds),
+        barred=marks,
+        barred_items=np.arange(n_items) % 11 == 0,
+    )
+    known = {
+        f"u{u:04d}": rng.permutation(names)[: rng.integers(0, k + 1)].tolist() for u in range(0, n_users, 2)
+    }
+    rows = [(user, item, 1.0) for user, own in known.items() for item in own]
+    found = lists(complete_lists(pl.DataFrame(rows, LIST, orient="row"), data, k))
+    for user, own in known.items():
+        expected, number = list(own), int(user[1:])
+        for window in ("28d", "all"):
+            popular = Popular.of(data, window).without(data.barred_items)
+            score = popular.scores(np.array([number]))[0]
+            for item in sorted(range(n_items), key=lambda i: (-score[i], i)):
+                if score[item] > 0 and not marks[number, item] and names[item] not in expected:
+                    expected.append(names[item])
+        assert found.get(user, []) == expected[:k]

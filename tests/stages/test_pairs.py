@@ -331,8 +331,25 @@ def test_rules_score_pairs_too(carting: Runs, copy_of: CopyOf, kind: str) -> Non
     assert found["metrics"]["auroc"]["value"] == expected
 
 
-def test_a_ranking_model_does_not_serve_it(carting: Runs, copy_of: CopyOf) -> None:
-    runs = copy_of(carting, **PLANTED | {"model": {"kind": "item_knn"}})
+@pytest.mark.parametrize("target", ["category", "item"])
+@pytest.mark.parametrize("kind", ["item_knn", "popularity"])
+def test_kinds_that_score_items_score_pairs_too(
+    carting: Runs, copy_of: CopyOf, kind: str, target: str
+) -> None:
+    task = {"task": PLANTED["task"] | {"target": target}}
+    runs = copy_of(carting, **PLANTED | task | {"model": {"kind": kind}})
+    runs.do("features", "train", "evaluate", "predict")
+    ours, column = scores(runs), "item_id" if target == "item" else target
+    assert ours["probability"].is_between(0, 1).all()
+    n_scores = ours.group_by(column if kind == "popularity" else "user_id").agg(pl.col("score").n_unique())
+    assert (n_scores["score"].max() == 1) is (kind == "popularity"), "the same for everybody, or a user's own"
+    assert 0.5 <= metrics(runs)["metrics"]["auroc"]["value"] < 0.9, (
+        "what is planted stands in the features alone"
+    )
+
+
+def test_kinds_that_score_items_have_no_answer_about_users_alone(carting: Runs, copy_of: CopyOf) -> None:
+    runs = copy_of(carting, task={"kind": "purchase", "horizon": "14d"}, model={"kind": "item_knn"})
     with pytest.raises(ConfigError, match=r"model\.kind: item_knn does not serve the task purchase"):
         runs.do("features")
 

@@ -11,6 +11,7 @@ from planted import CUTOFF, table
 
 from ecbehave.inputs.types import Inputs, TableInput
 from ecbehave.metrics.classification import auroc
+from ecbehave.models import making, model_class
 from ecbehave.stages import permutation as stage
 from ecbehave.stages.permutation import REPEATS, Fit, permutation
 
@@ -24,6 +25,8 @@ RECENCY, COUNT, DAYS, MONTH = (
 
 class Sum:
     """Scores rows by a weighted sum, and notes how many it is given."""
+
+    reads_table = True
 
     def __init__(self, **weights: float) -> None:
         self.weights = weights
@@ -164,6 +167,23 @@ def test_a_cutoff_without_rows_changes_nothing() -> None:
     assert permutation([Fit(MODEL, [*TESTS, nobody])], 10_000, 0) == permutation(
         [Fit(MODEL, TESTS)], 10_000, 0
     )
+
+
+def test_a_model_that_looks_at_no_feature_is_not_asked() -> None:
+    model: Any = Sum(recency_days_purchase_all=1)
+    model.reads_table = False
+    assert permutation([Fit(model, TESTS)], 10_000, 0) == {}
+    assert model.asked == []
+    assert [making.make(config(kind), "binary").reads_table for kind in ("boosting", "user_knn")] == [
+        True,
+        False,
+    ]
+    both = config("voting", members=[{"kind": "user_knn"}, {"kind": "boosting"}])
+    assert making.make(both, "binary").reads_table
+
+
+def config(kind: str, **settings: Any) -> Any:
+    return model_class(kind).config_class(kind=kind, **settings)
 
 
 def test_without_rows_or_both_classes_there_is_nothing_to_say() -> None:

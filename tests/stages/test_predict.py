@@ -355,7 +355,7 @@ def test_a_user_without_any_item_is_cold_and_gets_what_is_popular(listing: Runs)
     assert seeker["item_id"].to_list() == popular_lately(listing)[:20]
     assert seeker["score"].null_count() == 20
     assert set(found.filter("is_cold")["user_id"]) == {"seeker"}
-    assert published(listing).counts == {"users": found["user_id"].n_unique(), "cold": 1}
+    assert published(listing).counts == {"users": found["user_id"].n_unique(), "cold": 1, "without_list": 0}
 
 
 def test_a_list_is_filled_up_with_what_is_popular(listing: Runs) -> None:

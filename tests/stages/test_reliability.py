@@ -13,6 +13,8 @@ from stage_runs import Runs
 
 from ecbehave.errors import ConfigError
 from ecbehave.metrics.chance import calibration_chance
+from ecbehave.metrics.classification import calibration_error
+from ecbehave.metrics.known_rates import at_known_rates
 from ecbehave.stages import features
 from ecbehave.stages.reliability import Drift, drifts
 
@@ -39,7 +41,12 @@ def test_the_calibration_error_stands_beside_what_chance_does(asking: Runs) -> N
     assert sum(b["n"] for b in found["bins"]) == rows.height
     error, chance = found["model"]["error"], found["model"]["chance"]
     assert f"The calibration error is {error:.3f}; chance alone gives up to {chance:.3f}" in page
-    assert f"<small>chance alone gives up to {chance:.3f}</small>" in page
+    remains = calibration_error(
+        rows["label"], at_known_rates(rows["label"], rows["probability"], rows["cutoff"])
+    )
+    assert found["model"]["at_known_rates"] == remains != found["baseline"]["at_known_rates"]
+    note = f"chance alone gives up to {chance:.3f}; {remains:.3f} remains once each cutoff&#x27;s base rate is known"
+    assert f"<small>{note}</small>" in page
 
 
 @pytest.mark.parametrize("method", ["platt", "beta", "isotonic"])

@@ -11,9 +11,12 @@ def trial(n: int, *scores: float, state: str = "complete") -> dict[str, Any]:
     return {"values": values, "state": state, "scores": list(scores), "why": None}
 
 
-def info(trials: list[dict[str, Any]], best: int | None) -> dict[str, Any]:
+def info(
+    trials: list[dict[str, Any]], best: int | None, importance: dict[str, float] | None = None
+) -> dict[str, Any]:
     origins = ["2024-03-31T22:00:00+00:00", "2024-03-24T23:00:00+00:00"]
-    return {"metric": "ndcg@10", "origins": origins, "best": best, "trials": trials}
+    found = {"metric": "ndcg@10", "origins": origins, "best": best, "trials": trials}
+    return found | {"importance": importance or {}}
 
 
 def test_the_best_the_configured_and_the_next_best() -> None:
@@ -30,7 +33,9 @@ def test_the_best_the_configured_and_the_next_best() -> None:
 
 
 def test_the_config_is_the_best_one() -> None:
-    found = tuning_content(info([trial(0, 0.5, 0.4), trial(3, 0.3, 0.2)], 0), "UTC")
+    importance = {"rate": 0.2, "leaves": 0.5, "deep": 0.3}
+    found = tuning_content(info([trial(0, 0.5, 0.4), trial(3, 0.3, 0.2)], 0, importance), "UTC")
+    assert found.importance == [("leaves", 0.5), ("deep", 0.3), ("rate", 0.2)]
     assert found.best == found.given
     assert [row.number for row in found.others] == [2]
 

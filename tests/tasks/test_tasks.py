@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ecbehave.config import Candidates, ChurnTask, PreferenceTask, PurchaseTask
+from ecbehave.config import Candidates, ChurnTask, ListedItems, PreferenceTask, PurchaseTask
 from ecbehave.tasks import Task, make_task
 from ecbehave.windows import future, history, shift
 
@@ -236,6 +236,20 @@ def test_tasks_declare_themselves() -> None:
             "every user with any event in the 10 days before the cutoff",
             "true items: those with any event by the user within 7 days from the cutoff on, out of the whole "
             "catalogue, repeats included; users without a true item are left out of the means",
+        ),
+        (
+            make_task(
+                PreferenceTask(
+                    kind="preference",
+                    exclude=["purchase", "cart"],
+                    items=ListedItems(categories=["home"]),
+                    **WINDOWS,
+                )
+            ),
+            "every user with any event in the 10 days before the cutoff",
+            "true items: those with a purchase by the user within 7 days from the cutoff on, out of the items that may "
+            "be listed, without what the user had a purchase or a cart with before; users without a true item are "
+            "left out of the means",
         ),
     ],
 )

@@ -1,24 +1,20 @@
 """AdaBoost: shallow trees that vote, each grown on what the trees before it got wrong."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-import polars as pl
-from numpy.typing import NDArray
 from pydantic import Field
 
 from ecbehave.config import ModelConfig
 from ecbehave.inputs.types import TableInput, Transform
 from ecbehave.metrics.classification import auroc
 from ecbehave.models.ensemble.class_weight import PositiveWeight, positive_factor, row_weights
-from ecbehave.models.ensemble.tree_text import Trees, binned, leaves_of, run_parameters
+from ecbehave.models.ensemble.tree_model import TreeModel
+from ecbehave.models.ensemble.tree_text import Floats, Trees, binned, leaves_of, run_parameters
 from ecbehave.models.labels import pooled
 from ecbehave.models.protocol import InputType, Options
 from ecbehave.models.search import Domain, Real, Whole
-
-Floats = NDArray[np.float64]
 
 
 class AdaBoostConfig(ModelConfig):
@@ -42,7 +38,7 @@ class AdaBoostConfig(ModelConfig):
     total."""
 
 
-class AdaBoost:
+class AdaBoost(TreeModel[AdaBoostConfig]):
     """Each tree votes 1 or -1; the score is the weighted sum of the votes, log-odds in theory.
 
     Source: Zhu et al. (2009), Multi-class AdaBoost, algorithm 2 (SAMME), for two classes; the weight of a tree is
@@ -55,13 +51,9 @@ class AdaBoost:
     search: ClassVar[Mapping[str, Domain]] = {
         "learning_rate": Real(0.02, 1.0, log=True),
         "depth": Whole(1, 5),
-        "min_rows_per_leaf": Whole(10, 500, log=True),
+        "min_rows_per_leaf": Whole(10, 500, log=True, share_of_rows=0.05),
         "feature_share": Real(0.05, 1.0),
     }
-
-    def __init__(self, config: AdaBoostConfig) -> None:
-        self.config = config
-        self.trees_ = Trees(None, (), 0)
 
     def fit(self, train: Sequence[TableInput], valid: Sequence[TableInput], options: Options) -> Self:
         """Grow trees; without a validation window as many as the fit before has kept.
@@ -108,30 +100,6 @@ class AdaBoost:
             "feature_pre_filter": False,  # without any feature left, LightGBM would fail
             "feature_fraction": config.feature_share,
         }
-
-    def predict(self, data: TableInput, k: int = 0) -> pl.DataFrame:
-        """Return the keys with the weighted sum of the votes as `score`."""
-        del k
-        return data.keys.with_columns(score=pl.Series(self.trees_.predict(data), dtype=pl.Float64))
-
-    def contributions(self, data: TableInput) -> NDArray[np.float64]:
-        """Return additive contributions to the score [N, F + 1], about a hundred times as slow as `predict`."""
-        return self.trees_.contributions(data)
-
-    def importance(self) -> Mapping[str, float]:
-        """Return each feature's share of what the splits have gained, in terms of the weights at the time."""
-        return self.trees_.importance()
-
-    def save(self, folder: Path) -> None:
-        """Write the trees as LightGBM's text."""
-        self.trees_.save(folder, "adaboost")
-
-    @classmethod
-    def load(cls, folder: Path, config: AdaBoostConfig) -> Self:
-        """Read what `save` wrote."""
-        model = cls(config)
-        model.trees_ = Trees.load(folder, "adaboost")
-        return model
 
 
 class _Ballot:

@@ -1,6 +1,6 @@
 """A weighted sum of the scores of several models: what bagging, voting and stacking end in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
@@ -9,9 +9,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecbehave.config import ModelConfig
-from ecbehave.inputs.types import Inputs, TableInput
+from ecbehave.inputs.types import Inputs, MatrixInput, TableInput
+from ecbehave.models.candidate_scores import candidate_scores
 from ecbehave.models.making import load, make
-from ecbehave.models.protocol import InputType, Options, Output, Predictor
+from ecbehave.models.protocol import Block, InputType, Options, Output, Predictor
 from ecbehave.models.single import best_of
 from ecbehave.models.storage import load_json, reading, save_json
 
@@ -38,7 +39,12 @@ class Blend:
     @property
     def explains(self) -> bool:
         """Whether all members can say what drove a score, and the scores of members are added up as they are."""
-        return self.output == "binary" and all(member.explains for member in self.members_)
+        return self.output != "ranking" and all(member.explains for member in self.members_)
+
+    @property
+    def reads_table(self) -> bool:
+        """Whether any feature of the table has a say in the scores."""
+        return any(member.reads_table for member in self.members_)
 
     def signals(self, data: Inputs) -> NDArray[np.float64]:
         """Return what is weighted [N, M], for each row of the table.
@@ -60,6 +66,16 @@ class Blend:
     def lists(self, data: Inputs, k: int) -> pl.DataFrame:
         """Return `user_id`, `item_id`, `score`: at most `k` rows for each user, best first."""
         return best_of(cast("TableInput", data.table), self.score(data), k)
+
+    def list_blocks(self, data: Inputs, k: int) -> Iterator[pl.DataFrame]:
+        """Yield `lists` of all users at once: the rows of the table, which they come from, are known already."""
+        yield self.lists(data, k)
+
+    def item_scores(self, data: Inputs) -> Iterator[Block]:
+        """Yield the scores of the candidates, of all users at once."""
+        yield candidate_scores(
+            cast("MatrixInput", data.matrix), cast("TableInput", data.table), self.score(data)
+        )
 
     def contributions(self, data: Inputs) -> NDArray[np.float64]:
         """Return additive contributions to the score [N, F + 1], by feature of the table; the last is the base."""

@@ -2,18 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ecbehave.config import ModelConfig
 from ecbehave.errors import ConfigError, DataError
 from ecbehave.inputs.types import TableInput, Transform
 from ecbehave.models.ensemble.class_weight import PositiveWeight, positive_factor, row_weights
+from ecbehave.models.ensemble.tree_model import TreeModel
 from ecbehave.models.ensemble.tree_text import Trees, binned, run_parameters
 from ecbehave.models.labels import pooled
 from ecbehave.models.protocol import InputType, Options
@@ -50,14 +48,29 @@ class BoostingConfig(ModelConfig):
     Not for rankings."""
     monotone: dict[str, Literal["increasing", "decreasing"]] = Field(default_factory=dict)
     """Feature to how the score may follow it, all else being equal."""
+    ranking_loss: Literal["lambdarank", "xendcg"] = "lambdarank"
+    """Where items are ranked: what the trees are to get right, pairs of candidates (`lambdarank`) or whole lists of
+    them (`xendcg`)."""
     rank_depth: Annotated[int, Field(gt=0)] = 20
     """Where items are ranked: the top of the list, so many items long, is what the trees are to get right."""
     rank_norm: bool = True
-    """Where items are ranked: let long and short lists of candidates count alike."""
+    """Where items are ranked: let long and short lists of candidates count alike; for `ranking_loss: lambdarank`."""
+
+    @model_validator(mode="after")
+    def _has_use_for_norm(self) -> Self:
+        if not self.rank_norm and self.ranking_loss != "lambdarank":
+            raise ValueError("rank_norm is for ranking_loss: lambdarank; take it out, or set ranking_loss")
+        return self
 
 
-class Boosting:
-    """Binary log loss on the pooled train cutoffs; LambdaRank, where the rows are the candidates of users."""
+class Boosting(TreeModel[BoostingConfig]):
+    """Binary log loss on the pooled train cutoffs; a loss of lists, where the rows are the candidates of users.
+
+    The score is the log-odds; in a ranking, a number that only orders.
+
+    Source: Burges (2010), From RankNet to LambdaRank to LambdaMART, section 7; Bruch (2021), An alternative cross
+    entropy loss for learning-to-rank, section 3 (XE-NDCG).
+    """
 
     config_class: ClassVar[type[ModelConfig]] = BoostingConfig
     inputs: ClassVar[Mapping[str, InputType]] = {"binary": "table", "ranking": "table"}
@@ -65,15 +78,11 @@ class Boosting:
     search: ClassVar[Mapping[str, Domain]] = {
         "learning_rate": Real(0.01, 0.1, log=True),
         "leaves": Whole(3, 63, log=True),
-        "min_rows_per_leaf": Whole(20, 1_000, log=True),
+        "min_rows_per_leaf": Whole(20, 1_000, log=True, share_of_rows=0.05),
         "feature_share": Real(0.05, 1.0),
         "row_share": Real(0.4, 1.0),
         "l2": Real(0.1, 100.0, log=True),
     }
-
-    def __init__(self, config: BoostingConfig) -> None:
-        self.config = config
-        self.trees_ = Trees(None, (), 0)
 
     def fit(self, train: Sequence[TableInput], valid: Sequence[TableInput], options: Options) -> Self:
         """Grow trees; without a validation window as many as the fit before has kept.
@@ -103,8 +112,8 @@ class Boosting:
     def _parameters(self, features: Sequence[str], is_ranking: bool) -> dict[str, Any]:
         config = self.config
         parameters: dict[str, Any] = {
-            "objective": "lambdarank" if is_ranking else "binary",
-            "metric": "ndcg" if is_ranking else "binary_logloss",
+            "objective": "binary",
+            "metric": "binary_logloss",
             "learning_rate": config.learning_rate,
             "num_leaves": config.leaves,
             "min_data_in_leaf": config.min_rows_per_leaf,
@@ -115,35 +124,18 @@ class Boosting:
         }
         if config.monotone:
             parameters["monotone_constraints"] = _directions(config.monotone, features)
-        if is_ranking:
-            parameters["eval_at"] = [config.rank_depth]
-            parameters["lambdarank_truncation_level"] = config.rank_depth
-            parameters["lambdarank_norm"] = config.rank_norm
-        return parameters
+        return parameters | (self._ranking_parameters() if is_ranking else {})
 
-    def predict(self, data: TableInput, k: int = 0) -> pl.DataFrame:
-        """Return the keys with the log-odds as `score`; in a ranking, with numbers that only order."""
-        del k
-        return data.keys.with_columns(score=pl.Series(self.trees_.predict(data), dtype=pl.Float64))
-
-    def contributions(self, data: TableInput) -> NDArray[np.float64]:
-        """Return additive contributions to the score [N, F + 1], about a hundred times as slow as `predict`."""
-        return self.trees_.contributions(data)
-
-    def importance(self) -> Mapping[str, float]:
-        """Return each feature's share of the total gain."""
-        return self.trees_.importance()
-
-    def save(self, folder: Path) -> None:
-        """Write the trees as LightGBM's text."""
-        self.trees_.save(folder, "boosting")
-
-    @classmethod
-    def load(cls, folder: Path, config: BoostingConfig) -> Self:
-        """Read what `save` wrote."""
-        model = cls(config)
-        model.trees_ = Trees.load(folder, "boosting")
-        return model
+    def _ranking_parameters(self) -> dict[str, Any]:
+        config = self.config
+        parameters: dict[str, Any] = {"metric": "ndcg", "eval_at": [config.rank_depth]}
+        if config.ranking_loss == "xendcg":
+            return parameters | {"objective": "rank_xendcg"}
+        return parameters | {
+            "objective": "lambdarank",
+            "lambdarank_truncation_level": config.rank_depth,
+            "lambdarank_norm": config.rank_norm,
+        }
 
 
 def _rows(table: TableInput, factor: float, is_ranking: bool, like: Any = None) -> Any:

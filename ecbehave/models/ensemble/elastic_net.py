@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from ecbehave.models.ensemble.bowl import Bowl
+
 Floats = NDArray[np.float64]
 
 #: Rows of the design [B, C], labels [B], 0 or 1, and weights [B].
@@ -17,7 +19,6 @@ Block = tuple[Floats, Floats, Floats]
 Blocks = Callable[[], Iterable[Block]]
 
 _MOST_STEPS = 100
-_MOST_SWEEPS = 2_000
 #: Change of a coefficient that is next to nothing, since columns have the spread 1.
 _TOLERANCE = 1e-7
 #: What the loss must fall by, of what its slope promises, and how much of it is rounding.
@@ -46,8 +47,7 @@ def fit_penalised(blocks: Blocks, penalty: Penalty, start: Floats) -> Floats:
         penalty: of each coefficient.
         start: coefficients to begin with; near ones save passes.
 
-    Source: Friedman, Hastie and Tibshirani (2010), Regularization paths for generalized linear models, section 3; with
-    the line search of Lee, Sun and Saunders (2014), Proximal Newton-type methods, section 2.
+    Source: Lee, Sun and Saunders (2014), Proximal Newton-type methods, section 2, with its line search.
     """
     at, here = start, _Expansion.around(start, blocks)
     for _ in range(_MOST_STEPS):
@@ -93,35 +93,5 @@ class _Expansion:
             slope = self.gradient + penalty.l2 * at
             step = np.linalg.solve(self.hessian + np.diag(penalty.l2), -slope)
             return np.asarray(at + step, dtype=np.float64)
-        return self._by_coordinates(at, penalty)
-
-    def _by_coordinates(self, at: Floats, penalty: Penalty) -> Floats:
-        """Move one coefficient after another until nothing moves; once their signs stay, all at a time."""
-        goal, curve = at.copy(), self.hessian.diagonal()
-        scale = curve + penalty.l2
-        scale[scale == 0] = 1  # a column of zeros has nothing to say, whatever its coefficient
-        origin = self.gradient - self.hessian @ at
-        for _ in range(_MOST_SWEEPS):
-            before, slope = goal.copy(), origin + self.hessian @ goal
-            for n in range(goal.size):
-                pull = curve[n] * goal[n] - slope[n]
-                found = np.sign(pull) * max(abs(pull) - penalty.l1[n], 0.0) / scale[n]
-                slope += self.hessian[n] * (found - goal[n])
-                goal[n] = found
-            if np.abs(goal - before).max() <= _TOLERANCE / 10:
-                break
-            if (np.sign(goal) == np.sign(before)).all():
-                goal = self._with_signs(goal, origin, penalty)
-        return goal
-
-    def _with_signs(self, goal: Floats, origin: Floats, penalty: Penalty) -> Floats:
-        """Return the lowest place with these signs, or the same one again where it has others.
-
-        Of columns that nearly repeat one another, moves one by one would take thousands of rounds.
-        """
-        sign = np.sign(goal)
-        is_in = sign != 0
-        matrix = (self.hessian + np.diag(penalty.l2))[np.ix_(is_in, is_in)]
-        found = np.zeros(goal.size)
-        found[is_in] = np.linalg.lstsq(matrix, -(origin + penalty.l1 * sign)[is_in])[0]
-        return found if (np.sign(found) == sign).all() else goal
+        bowl = Bowl(self.hessian + np.diag(penalty.l2), self.gradient - self.hessian @ at, penalty.l1)
+        return bowl.lowest(at)

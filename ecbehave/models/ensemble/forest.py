@@ -1,19 +1,17 @@
 """Random forest: many deep trees, each of other rows, and each split of other features; the mean of their shares."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-import polars as pl
-from numpy.typing import NDArray
 from pydantic import Field
 from scipy.special import logit
 
 from ecbehave.config import ModelConfig
 from ecbehave.inputs.types import TableInput, Transform
 from ecbehave.models.ensemble.class_weight import PositiveWeight, positive_factor, row_weights
-from ecbehave.models.ensemble.tree_text import Trees, binned, leaves_of, run_parameters
+from ecbehave.models.ensemble.tree_model import TreeModel
+from ecbehave.models.ensemble.tree_text import Floats, Trees, binned, leaves_of, run_parameters
 from ecbehave.models.labels import pooled
 from ecbehave.models.protocol import InputType, Options
 from ecbehave.models.search import Choice, Domain, Real, Whole
@@ -46,7 +44,7 @@ class RandomForestConfig(ModelConfig):
     """Weight of a row with label 1, where one with label 0 weighs 1; `balanced` gives both labels the same total."""
 
 
-class RandomForest:
+class RandomForest(TreeModel[RandomForestConfig]):
     """Grown by LightGBM, which bins the features once: the trees of scikit-learn, in a fraction of the time.
 
     A leaf's share of label 1 counts one more row with the overall share, so that no share is 0 or 1. The score is the
@@ -58,14 +56,10 @@ class RandomForest:
     transform: ClassVar[Transform] = Transform()
     search: ClassVar[Mapping[str, Domain]] = {
         "splits": Choice(("best", "random")),
-        "min_rows_per_leaf": Whole(5, 200, log=True),
+        "min_rows_per_leaf": Whole(5, 200, log=True, share_of_rows=0.05),
         "feature_share": Real(0.03, 1.0, log=True),
         "row_share": Real(0.3, 0.9),
     }
-
-    def __init__(self, config: RandomForestConfig) -> None:
-        self.config = config
-        self.trees_ = Trees(None, (), 0)
 
     def fit(self, train: Sequence[TableInput], valid: Sequence[TableInput], options: Options) -> Self:
         """Grow all trees on the pooled train cutoffs.
@@ -106,13 +100,11 @@ class RandomForest:
             "histogram_pool_size": _COUNTS_MB,
         }
 
-    def predict(self, data: TableInput, k: int = 0) -> pl.DataFrame:
-        """Return the keys with the log-odds of the mean share as `score`."""
-        del k
-        share = self.trees_.predict(data) / self.trees_.n_trees
-        return data.keys.with_columns(score=pl.Series(logit(share), dtype=pl.Float64))
+    def scores_of_rows(self, data: TableInput) -> Floats:
+        """Return the log-odds of the mean share [N]."""
+        return np.asarray(logit(self.trees_.predict(data) / self.trees_.n_trees))
 
-    def contributions(self, data: TableInput) -> NDArray[np.float64]:
+    def contributions(self, data: TableInput) -> Floats:
         """Return additive contributions to the score [N, F + 1], about a hundred times as slow as `predict`.
 
         They are those to the mean share, all stretched by what a row's log-odds moved for each point of its share.
@@ -125,18 +117,3 @@ class RandomForest:
         found[:, :-1] *= np.where(is_near, tangent, chord)[:, None]
         found[:, -1] = logit(base)
         return found
-
-    def importance(self) -> Mapping[str, float]:
-        """Return each feature's share of the total gain."""
-        return self.trees_.importance()
-
-    def save(self, folder: Path) -> None:
-        """Write the trees as LightGBM's text."""
-        self.trees_.save(folder, "random_forest")
-
-    @classmethod
-    def load(cls, folder: Path, config: RandomForestConfig) -> Self:
-        """Read what `save` wrote."""
-        model = cls(config)
-        model.trees_ = Trees.load(folder, "random_forest")
-        return model

@@ -13,6 +13,8 @@ from ecbehave.inputs.types import TableInput
 from ecbehave.models.protocol import Options
 from ecbehave.models.storage import load_json, reading, save_json
 
+Floats = NDArray[np.float64]
+
 _ROWS_PER_THREAD = 100_000
 _TREES = "trees.txt"
 
@@ -25,11 +27,11 @@ class Trees:
     features: tuple[str, ...]
     n_trees: int
 
-    def predict(self, data: TableInput) -> NDArray[np.float64]:
+    def predict(self, data: TableInput) -> Floats:
         """Return the sum over trees for each row [N]."""
         return self._apply(data, (data.n_rows,), raw_score=True)
 
-    def contributions(self, data: TableInput) -> NDArray[np.float64]:
+    def contributions(self, data: TableInput) -> Floats:
         """Return what adds up to the sum over trees [N, F + 1], about a hundred times as slow as `predict`.
 
         The last column is the mean over the rows that the trees were grown on.
@@ -38,7 +40,7 @@ class Trees:
         """
         return self._apply(data, (data.n_rows, len(self.features) + 1), pred_contrib=True)
 
-    def _apply(self, data: TableInput, shape: tuple[int, ...], **what: bool) -> NDArray[np.float64]:
+    def _apply(self, data: TableInput, shape: tuple[int, ...], **what: bool) -> Floats:
         if not data.n_rows:
             return np.empty(shape)
         threads = {"num_threads": 1} if _most_threads(data.n_rows) == 1 else {}
@@ -76,7 +78,7 @@ class Trees:
 
 def binned(
     table: TableInput,
-    weight: NDArray[np.float64] | None = None,
+    weight: Floats | None = None,
     group: Sequence[int] | None = None,
     like: Any = None,
     parameters: Mapping[str, Any] | None = None,
