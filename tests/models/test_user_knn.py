@@ -470,7 +470,7 @@ def slow_rating(train: MatrixInput, data: MatrixInput, u: int, i: int, n: int, s
 @pytest.mark.parametrize(("neighbours", "shrink"), [(100, 0.0), (3, 10.0)])
 def test_ratings_like_plain_python(neighbours: int, shrink: float, monkeypatch: pytest.MonkeyPatch):
     train, now = shop_with_ratings(), shop_with_ratings(seed=1)
-    model = make(neighbours=neighbours, shrink=shrink).fit([train], [], RATING)
+    model = make(neighbours=neighbours, rating_shrink=shrink).fit([train], [], RATING)
     cells = [(u, i) for u in (24, 0, 7, 3) for i in range(12)]
     pairs = pl.DataFrame(cells, ["user", "item"], orient="row")
     slow = [slow_rating(train, now, u, i, neighbours, shrink) for u, i in cells]

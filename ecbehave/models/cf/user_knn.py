@@ -47,6 +47,8 @@ class UserKnnConfig(ModelConfig):
     """Pulls similarities that few shared items support to zero; of cosine and Jaccard, added to the denominator."""
     significance: Annotated[int, Field(ge=0)] = 0
     """Similarity grows in proportion with the number of shared items up to so many; 0: the number does not matter."""
+    rating_shrink: Annotated[float, Field(ge=0)] = 100.0
+    """As `shrink`, for ratings."""
     rarity: Annotated[float, Field(ge=0)] = 1.0
     """Power of the inverse frequency log(users / users of the item), by which a shared item counts; 0: all alike."""
     repeat_weight: Annotated[float, Field(ge=0)] = 3.0
@@ -132,14 +134,14 @@ class UserKnn:
     def ratings(self, data: MatrixInput, pairs: pl.DataFrame) -> NDArray[np.float64]:
         """Return the rating [n] expected of each pair of `user` and `item`, within the known scale."""
         stored = cast("NeighbourRatings", self.state_)
-        return stored.of_pairs(data, pairs, self.config.neighbours, self.config.shrink)
+        return stored.of_pairs(data, pairs, self.config.neighbours, self.config.rating_shrink)
 
     def scores(
         self, data: MatrixInput
     ) -> Iterator[tuple[NDArray[np.int64], csr_array | NDArray[np.float64]]]:
         """Yield the scores of some users of the population after the others; of ratings, those of every item."""
         if isinstance(self.state_, NeighbourRatings):
-            yield from self.state_.of_all(data, self.config.neighbours, self.config.shrink)
+            yield from self.state_.of_all(data, self.config.neighbours, self.config.rating_shrink)
             return
         stored, near = cast("Profiles", self.state_), self._neighbours(self.config.neighbours)
         asked = self._asked(data)
