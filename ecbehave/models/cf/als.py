@@ -15,9 +15,10 @@ from ecbehave.config import Duration, ModelConfig, parse_duration
 from ecbehave.errors import DataError
 from ecbehave.inputs.types import MatrixInput
 from ecbehave.models.cf.alike import alike
-from ecbehave.models.cf.biases import Biases, clipped, rated
-from ecbehave.models.cf.dense import in_blocks, product
+from ecbehave.models.cf.biases import clipped
+from ecbehave.models.cf.dense import in_blocks, product, with_repeats
 from ecbehave.models.cf.least_squares import Floats, Known, rotated, solve, turned
+from ecbehave.models.cf.rated_items import Rated
 from ecbehave.models.cf.vocabulary import align
 from ecbehave.models.protocol import Block, Options, Reads
 from ecbehave.models.storage import load_arrays, load_json, reading, save_arrays, save_json
@@ -90,7 +91,7 @@ class Als:
         del valid
         newest = _sorted(train[-1])
         self.is_rated_ = options.output == "rating"
-        observed = _Rated.of(newest).residuals if self.is_rated_ else self.confidences(newest)
+        observed = Rated.of(newest).residuals if self.is_rated_ else self.confidences(newest)
         if observed.nnz == 0:
             raise DataError(
                 f"als has no events to learn from: none of {', '.join(self.config.event_weights)} "
@@ -161,7 +162,7 @@ class Als:
         is_new = old < 0
         items = np.zeros((old.size, self.known_.spectrum.size))
         items[~is_new] = self.known_.factors[old[~is_new]]
-        told = _Rated.of(data) if self.is_rated_ else None
+        told = Rated.of(data) if self.is_rated_ else None
         observed = csr_array((told.residuals if told else self.confidences(data))[users])
         weights, factors = self._fold_in(observed, old)
 
@@ -171,7 +172,7 @@ class Als:
                 return users[rows], found + told.biases.grid(users[rows])
             found[:, is_new] = -np.inf
             found[np.diff(weights.indptr)[rows] == 0] = -np.inf
-            return users[rows], self._with_repeats(found, csr_array(observed[rows]))
+            return users[rows], with_repeats(found, csr_array(observed[rows]), self.config.repeat_weight)
 
         yield from in_blocks(score, users.size, old.size)
 
@@ -191,14 +192,6 @@ class Als:
         with threadpool_limits(1, "blas"):
             return side.weights, self._solve(self.known_, side, pl.thread_pool_size())
 
-    def _with_repeats(self, scores: NDArray[np.float64], history: csr_array) -> NDArray[np.float64]:
-        """Add what users had before, in place; to nothing where there is no score."""
-        if self.config.repeat_weight > 0:
-            own = np.repeat(np.arange(history.shape[0]), np.diff(history.indptr)), history.indices
-            before = np.where(scores[own] == -np.inf, 0, scores[own])
-            scores[own] = before + self.config.repeat_weight * history.data
-        return scores
-
     def ratings(self, data: MatrixInput, pairs: pl.DataFrame) -> NDArray[np.float64]:
         """Return the rating that each user is expected to give [n], within the range of those in `data`.
 
@@ -206,7 +199,7 @@ class Als:
             data: who has given which ratings.
             pairs: [n] `user`, `item`: row numbers in `data`.
         """
-        told, old = _Rated.of(data), _old(self.items_, data.items["item_id"])
+        told, old = Rated.of(data), _old(self.items_, data.items["item_id"])
         user, item = pairs["user"].to_numpy().astype(np.int64), pairs["item"].to_numpy().astype(np.int64)
         asked, place = np.unique(user, return_inverse=True)
         factors = self._fold_in(csr_array(told.residuals[asked]), old)[1]
@@ -233,7 +226,7 @@ class Als:
 
     def similar_users(self, data: MatrixInput, n: int) -> Iterator[pl.DataFrame]:
         """Yield the users whose factors, folded in from their histories, point most nearly the same way."""
-        observed = _Rated.of(data).residuals if self.is_rated_ else self.confidences(data)
+        observed = Rated.of(data).residuals if self.is_rated_ else self.confidences(data)
         factors = self._fold_in(observed, _old(self.items_, data.items["item_id"]))[1]
         names, asked = data.users["user_id"], data.asked
         for user, other, similarity in alike(factors[asked], factors, asked, n):
@@ -285,23 +278,6 @@ class _Side:
             return cls(observed.astype(np.float32), None)
         parts = (np.ones_like(observed.data), observed.indices, observed.indptr)
         return cls(csr_array(parts, shape=observed.shape), observed.data)
-
-
-@dataclass(frozen=True)
-class _Rated:
-    """Ratings, and what biases leave of them."""
-
-    known: pl.DataFrame
-    biases: Biases
-    residuals: csr_array
-    """[U, I]."""
-
-    @classmethod
-    def of(cls, data: MatrixInput) -> Self:
-        known = rated(data)
-        biases = Biases.of_rated(data, known)
-        left = known["rating"].to_numpy() - biases.of(known["user"], known["item"])
-        return cls(known, biases, data.csr(known, left))
 
 
 def _sorted(data: MatrixInput) -> MatrixInput:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from ecbehave.models.protocol import Block
 from ecbehave.parallel import in_order
@@ -40,3 +41,18 @@ def in_blocks(score: Callable[[slice], Block], n_users: int, n_items: int) -> It
             made = list(in_order(score, slices, threads))
         # Between blocks, whoever takes them may use BLAS as before.
         yield from made
+
+
+def with_repeats(scores: NDArray[np.float64], history: csr_array, weight: float) -> NDArray[np.float64]:
+    """Add what users had before, in place; to nothing where there is no score.
+
+    Args:
+        scores: [B, I]; minus infinity where there is none.
+        history: [B, I] what each user had, weighted.
+        weight: how much that counts.
+    """
+    if weight > 0:
+        own = np.repeat(np.arange(history.shape[0]), np.diff(history.indptr)), history.indices
+        before = np.where(scores[own] == -np.inf, 0, scores[own])
+        scores[own] = before + weight * history.data
+    return scores

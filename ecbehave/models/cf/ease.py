@@ -17,6 +17,7 @@ from ecbehave.inputs.types import MatrixInput
 from ecbehave.memory import in_words
 from ecbehave.models.cf import symmetric
 from ecbehave.models.cf.alike import most_alike
+from ecbehave.models.cf.dense import with_repeats
 from ecbehave.models.cf.vocabulary import align
 from ecbehave.models.protocol import Block, Options, Reads
 from ecbehave.models.storage import load_arrays, load_json, reading, save_arrays, save_json
@@ -150,15 +151,7 @@ class Ease:
             for part in _parts(np.arange(group.size), _BLOCK_SCORES // max(data.items.height, 1) + 1):
                 scores = np.full((part.size, data.items.height), -np.inf)
                 scores[:, select.row] = told[part][:, select.col]
-                yield group[part], self._with_repeats(scores, history[group[part]])
-
-    def _with_repeats(self, scores: NDArray[np.float64], history: csr_array) -> NDArray[np.float64]:
-        """Add what users had before, in place; to nothing where there is no score."""
-        if self.config.repeat_weight > 0:
-            own = np.repeat(np.arange(history.shape[0]), np.diff(history.indptr)), history.indices
-            before = np.where(scores[own] == -np.inf, 0, scores[own])
-            scores[own] = before + self.config.repeat_weight * history.data
-        return scores
+                yield group[part], with_repeats(scores, history[group[part]], self.config.repeat_weight)
 
     def similar_items(self, n: int, listed: pl.Series) -> Iterator[pl.DataFrame]:
         """Yield the items with the highest weight for each item: what it adds to their score; see `most_alike`."""
