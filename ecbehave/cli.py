@@ -63,7 +63,9 @@ Wait = Annotated[
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # torchrun says how many processes it has started on this machine.
+    return max(cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
 
 
 def _stage_command(name: str, text: str) -> None:
@@ -113,9 +115,16 @@ def _run(
     wait: str,
 ) -> None:
     _use(threads)
+    from ecbehave.stages import processes
+
     memory_bytes, wait_seconds = _size(memory), _seconds(wait)
+    quiet = quiet or processes.is_follower()
     context = _context(config, overrides, workspace, threads, memory_bytes, force, quiet, log_format)
     with _said_plainly(context):
+        processes.check(command, context.config)
+        if processes.is_follower():
+            _stage(command)(context)
+            return
         results, gate = _stages(command, context, wait_seconds)
     with _to_stdout():
         _print(command, results, as_json=json_output)

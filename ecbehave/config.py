@@ -665,6 +665,8 @@ class Predict(Section):
     """Items most like each item, in a table of their own: so many at most, by kinds that can tell (preference)."""
     similar_users: Annotated[int, Field(ge=0)] = 0
     """Users most like each user who is asked, likewise (preference)."""
+    embeddings: bool = False
+    """Write what a net over sequences knows of each user, as a vector, to `embeddings.parquet`."""
     sessions: str | None = None
     """File of anonymous sessions that get lists too: Parquet, CSV or JSON lines with `session_id` and `item_ids` (a
     list, the oldest first) or a row for each `session_id` and `item_id`; relative to the YAML file's folder or

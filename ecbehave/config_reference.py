@@ -72,7 +72,9 @@ def reference(config_class: type[Config]) -> str:
         places.setdefault((section, kind), []).append(f"`{path}`")
     tables = [_HEAD, _table("Top level", config_class)]
     for (section, kind), paths in places.items():
-        tables.append(_table(f"{' and '.join(paths)}{f', kind `{kind}`' * bool(kind)}", section))
+        tables.append(
+            _table(f"{' and '.join(dict.fromkeys(paths))}{f', kind `{kind}`' * bool(kind)}", section)
+        )
     return "\n".join(tables)
 
 

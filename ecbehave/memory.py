@@ -1,5 +1,7 @@
 """How much is worked on at once, so that a run keeps within the memory that it is given."""
 
+import ctypes
+
 from ecbehave.errors import ConfigError
 
 #: Rows at most, however much memory there is: more brings no speed.
@@ -45,6 +47,17 @@ def rows_at_once(
             f"thread{'s' * (threads != 1)}: it takes {in_words(needed)}; allow that{fewer}"
         )
     return max(min((memory_bytes - _BASE_BYTES - held_bytes) // per_row, MOST_ROWS), 1)
+
+
+def give_back() -> None:
+    """Give memory that is no longer used back to the system, where the C library keeps it (glibc does).
+
+    For the end of a part of a stage: all that the threads of a bucket have freed would count as used until the stage
+    ends, beside what the next part needs. What is used stays as it is.
+    """
+    trim = getattr(ctypes.pythonapi, "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def in_words(n_bytes: int) -> str:

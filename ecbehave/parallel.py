@@ -23,17 +23,31 @@ def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> It
         yield from map(function, items)
         return
     with ThreadPoolExecutor(threads) as pool:
-        running: deque[Future[R]] = deque()
-        try:
-            for item in items:
-                running.append(pool.submit(function, item))
-                if len(running) == threads:
-                    yield running.popleft().result()
-            while running:
+        yield from through(pool, function, items, threads)
+
+
+def through(
+    pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], threads: int
+) -> Iterator[R]:
+    """Do the same as `in_order`, in a pool that has other work before and after.
+
+    Args:
+        pool: with so many threads.
+        function: what is to be done.
+        items: taken one by one.
+        threads: how many items are worked on at once.
+    """
+    running: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            running.append(pool.submit(function, item))
+            if len(running) == threads:
                 yield running.popleft().result()
-        finally:
-            for waiting in running:
-                waiting.cancel()
+        while running:
+            yield running.popleft().result()
+    finally:
+        for waiting in running:
+            waiting.cancel()
 
 
 class Closing:

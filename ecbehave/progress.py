@@ -2,12 +2,18 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 Advance = Callable[[int], None]
+#: Takes what share is done, where the work is in words, and whether that is worth a line in a log.
+Show = Callable[[float, str, bool], None]
+
+#: Lines of one piece of work in a log are so far apart, in seconds.
+_BETWEEN_LINES = 10.0
 
 
 class Progress:
@@ -52,13 +58,57 @@ class Progress:
         del what, total
         yield lambda _done: None
 
+    @contextmanager
+    def follow(self, what: str, seconds: float = _BETWEEN_LINES) -> Iterator[Show]:
+        """Follow work that can say where it is; the block calls what it is given as often as it likes.
+
+        Args:
+            what: the work.
+            seconds: between two lines at least, but that the last one, when all is done, is always written.
+        """
+        last = time.monotonic()
+
+        def show(share: float, text: str, is_milestone: bool) -> None:
+            nonlocal last
+            if is_milestone and (share >= 1 or time.monotonic() - last >= seconds):
+                last = time.monotonic()
+                self.say(f"{what}: {text}")
+
+        yield show
+
 
 class TerminalProgress(Progress):
-    """A bar per piece of work, for a person at a terminal."""
+    """A bar per piece of work, for a person at a terminal; those at work at the same time stand together."""
+
+    _open: Any = None
 
     @contextmanager
     def track(self, what: str, total: int) -> Iterator[Advance]:
         """Show a bar while the block runs, and take it away after."""
+        with self._bars() as bars:
+            task = bars.add_task(what, total=total, text="")
+            try:
+                yield lambda done: bars.advance(task, done)
+            finally:
+                bars.remove_task(task)
+
+    @contextmanager
+    def follow(self, what: str, seconds: float = _BETWEEN_LINES) -> Iterator[Show]:
+        """Show a bar with words beside it while the block runs, and take it away after."""
+        del seconds
+        with self._bars() as bars:
+            task = bars.add_task(what, total=100, text="")
+            try:
+                yield lambda share, text, _: bars.update(task, completed=round(100 * share), text=text)
+            finally:
+                bars.remove_task(task)
+
+    @contextmanager
+    def _bars(self) -> Iterator[Any]:
+        """Return the bars that are shown already, or begin to show some: there is one place for them."""
+        if self._open is not None:
+            yield self._open
+            return
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bar
@@ -66,13 +116,24 @@ class TerminalProgress(Progress):
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[text]}", markup=False),
         )
-        with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task(what, total=total)
-            yield lambda done: bar.advance(task, done)
+        with Bar(*columns, console=Console(stderr=True), transient=True) as bars:
+            self._open = bars
+            try:
+                yield bars
+            finally:
+                self._open = None
+
+
+def in_words(seconds: float) -> str:
+    """Write how long something will take: `40 s`, `12 min`, `1.5 h`."""
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def make_progress(

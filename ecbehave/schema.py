@@ -105,6 +105,9 @@ RATING_LABELS = MATRIX_LABELS | {"rating": pl.Float64()}
 #: bars that to everybody.
 MATRIX_RULES: dict[str, pl.DataType] = {"event_type": pl.String(), "item_id": pl.String()}
 
+#: The sequence input: all users with an event, in the order of the events' arrays.
+SEQUENCE_USERS: dict[str, pl.DataType] = {"user_hash": pl.UInt64(), "user_id": pl.String()}
+
 #: Score files. `is_targeted`: the decision is to act on the row. `is_control`: it would be, but the user is left alone,
 #: so that the effect of acting can be measured; `is_targeted` is false then.
 BINARY_SCORES: dict[str, pl.DataType] = {
@@ -152,6 +155,9 @@ SIMILAR_USERS: dict[str, pl.DataType] = {
     "similar_user_id": pl.String(),
     "similarity": pl.Float64(),
 }
+
+#: What a net knows of a user: as many numbers as it is wide.
+EMBEDDINGS = {"user_id": pl.String(), "embedding": pl.List(pl.Float32())}
 
 
 def binary_scores(target: str | None) -> dict[str, pl.DataType]:

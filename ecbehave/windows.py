@@ -169,6 +169,7 @@ def make_origins(
 #: them is history for the others. Source: Kang and McAuley (2018), Self-attentive sequential recommendation, section
 #: IV-A, and its code.
 _FEWEST_ITEMS = 3
+_USER = ("user_hash", "user_id")
 
 
 def own_splits(end: datetime, timezone: str) -> Splits:
@@ -197,6 +198,27 @@ class HeldOut:
     """`user_id`, `item_id`, one for each of them."""
 
 
+def last_items(events: pl.LazyFrame, is_item: pl.Expr, n_later: int, end: datetime) -> pl.LazyFrame:
+    """Return the item that each user is asked about in leave-one-out; see `held_out`, which takes the same.
+
+    Returns:
+        `user_hash`, `user_id`, `own_end` (the instant of the item, which is no history any more), `item_id`; of users
+        with enough items, in any order.
+    """
+    return (
+        events.filter(is_item & (pl.col("ts") < end))
+        .sort(*_USER, "ts", "event_type", "item_id")
+        .group_by(_USER)
+        .agg(
+            own_end=pl.col("ts").gather(-1 - n_later, null_on_oob=True).first(),
+            item_id=pl.col("item_id").gather(-1 - n_later, null_on_oob=True).first(),
+            n=pl.len(),
+        )
+        .filter(pl.col("n") >= _FEWEST_ITEMS)
+        .drop("n")
+    )
+
+
 def held_out(
     events: pl.LazyFrame, is_item: pl.Expr, n_later: int, cutoff: datetime, end: datetime
 ) -> HeldOut:
@@ -212,18 +234,8 @@ def held_out(
         cutoff: where each of them is moved to.
         end: the end (exclusive) of the log's last complete day; nothing after it counts.
     """
-    user, complete = ["user_hash", "user_id"], events.filter(pl.col("ts") < end)
-    asked = (
-        complete.filter(is_item)
-        .sort(*user, "ts", "event_type", "item_id")
-        .group_by(user)
-        .agg(
-            own_end=pl.col("ts").gather(-1 - n_later, null_on_oob=True).first(),
-            item_id=pl.col("item_id").gather(-1 - n_later, null_on_oob=True).first(),
-            n=pl.len(),
-        )
-        .filter(pl.col("n") >= _FEWEST_ITEMS)
-    )
+    user, complete = list(_USER), events.filter(pl.col("ts") < end)
+    asked = last_items(events, is_item, n_later, end)
     instant = pl.col("own_end").fill_null(pl.lit(end, pl.Datetime("us", "UTC")))
     moved = complete.join(asked.select(*user, "own_end"), on=user, how="left", maintain_order="left")
     known = (

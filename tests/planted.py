@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
 
-from ecbehave.inputs.types import MatrixInput, TableInput
+from ecbehave.inputs.types import Inputs, MatrixInput, SequenceInput, SequenceLog, TableInput
 from ecbehave.models import model_class
 from ecbehave.models.protocol import Model, Options
 from ecbehave.models.top_k import lists_of
@@ -19,11 +19,36 @@ ONCE = Options(seed=0, threads=1, ends={CUTOFF: CUTOFF + timedelta(days=28)})
 RFM = ("recency_days_purchase_all", "days_purchase_all", "amount_purchase_all")
 TENURE = "tenure_days_purchase_all"
 
+#: A net over sequences that learns in a moment.
+_SMALL_NET: dict[str, Any] = {
+    "width": 8,
+    "layers": 1,
+    "length": 16,
+    "min_events": 1,
+    "shared_rows": 4,
+    "dropout": 0,
+    "input_dropout": 0,
+    "training": {"epochs": 3, "batch": 16, "learning_rate": 0.02},
+}
 #: Settings that let a kind learn from a few hundred rows; every other kind takes its defaults.
 SETTINGS: dict[str, dict[str, Any]] = {
     "random_forest": {"trees": 40, "min_rows_per_leaf": 5},
     "adaboost": {"max_trees": 40, "patience": 10, "min_rows_per_leaf": 5},
+    "transformer": _SMALL_NET | {"heads": 2},
+    "rnn": _SMALL_NET,
+    "cnn": _SMALL_NET | {"reach": 2},
     "boosting": {"max_trees": 60, "patience": 10, "min_rows_per_leaf": 5, "learning_rate": 0.1},
+    "dnn": {
+        "layers": 1,
+        "width": 8,
+        "pieces": 4,
+        "training": {"epochs": 2, "batch": 64, "learning_rate": 0.02},
+    },
+    "autoencoder": {
+        "width": 8,
+        "code": 4,
+        "training": {"epochs": 2, "batch": 64, "learning_rate": 0.02},
+    },
 }
 
 
@@ -119,10 +144,134 @@ def matrix(
     )
 
 
+#: One event: user, item (None for none), event type, days before the cutoff (at 0 or less it is not known yet).
+Event = tuple[int, str | None, str, float]
+
+
+def event_log(events: Iterable[Event], categories: Mapping[str, str] | None = None) -> SequenceLog:
+    """Return a log of events; user n is `u000n`, and an item costs 1 and the digits of its name together."""
+    schema = {"user": pl.UInt64, "item_id": pl.String, "event_type": pl.String, "days": pl.Float64}
+    rows = pl.DataFrame(list(events), schema, orient="row")
+    known = pl.DataFrame(
+        list((categories or {}).items()), {"item_id": pl.String, "category": pl.String}, orient="row"
+    )
+    return SequenceLog.of(
+        rows.join(known, on="item_id", how="left", maintain_order="left").select(
+            user_hash="user",
+            user_id="u" + pl.col("user").cast(pl.String).str.zfill(4),
+            ts=pl.lit(CUTOFF, pl.Datetime("us", "UTC")) - pl.duration(microseconds=pl.col("days") * 86_400e6),
+            event_type="event_type",
+            item_id="item_id",
+            category="category",
+            price=1 + pl.col("item_id").str.extract(r"(\d+)").cast(pl.Float64),
+        )
+    )
+
+
+def known_before(log: SequenceLog, cutoff: datetime = CUTOFF, target: Any = "item") -> SequenceInput:
+    """Return the events of a log before a cutoff."""
+    now = int(cutoff.timestamp() * 1e6)
+    is_known = np.append(0, np.cumsum(log.ts < now))
+    starts = log.offsets[:-1]
+    ends = starts + is_known[log.offsets[1:]] - is_known[starts]
+    return SequenceInput(cutoff, log, ends, np.full(starts.size, now), target)
+
+
+def known_events(data: SequenceInput) -> pl.DataFrame:
+    """Return the events that may be read, users and time ascending, with names in the place of numbers, and `now`."""
+    log, n_known = data.log, data.ends - data.starts
+    user = np.repeat(np.arange(n_known.size), n_known)
+    place = np.arange(user.size) + (data.starts - np.cumsum(n_known) + n_known)[user]
+    columns: dict[str, Any] = {"user_id": log.users["user_id"].gather(user), "now": data.now[user]}
+    for name, names in (("event_type", log.event_types), ("item", log.items), ("category", log.categories)):
+        numbers = pl.Series(getattr(log, name)[place].astype(np.int64))
+        columns[name] = names.gather(numbers.replace(-1, None))
+    columns |= {name: getattr(log, name)[place] for name in ("price", "dwell", "hour")}
+    ts = pl.from_epoch(pl.Series(log.ts[place]), "us").dt.replace_time_zone("UTC")
+    return pl.DataFrame(columns).insert_column(1, ts.alias("ts"))
+
+
+def sequences(
+    events: Sequence[Event],
+    n_users: int,
+    items: Sequence[str],
+    asked: Iterable[int] | None = None,
+    categories: Mapping[str, str] | None = None,
+) -> Inputs:
+    """Return the sequences and the matrix of some events; see `event_log` and `matrix`.
+
+    Args:
+        events: those from the cutoff on are in the log, but not known.
+        n_users: users 0 to n - 1 are in the matrix; only those with an event are in the log.
+        items: the matrix has these only.
+        asked: users of the population; None for all.
+        categories: of items.
+    """
+    had: dict[tuple[int, str, str], list[float]] = {}
+    for user, item, event_type, days in events:
+        if item in items and days > 0:
+            had.setdefault((user, str(item), event_type), []).append(days)
+    pairs = [
+        (user, items.index(item), kind, len(days), min(days)) for (user, item, kind), days in had.items()
+    ]
+    data = matrix(sorted(pairs), n_users, items, asked)
+    return Inputs(CUTOFF, matrix=data, sequence=known_before(event_log(events, categories)))
+
+
+def walkers(n_users: int = 40, n_items: int = 10, seed: int = 0) -> Inputs:
+    """Everybody walks from item `i00` on to `i01` and so on, round and round, a step a day from anywhere.
+
+    The true item is the next one; what comes after the cutoff goes backwards.
+    """
+    rng = np.random.default_rng(seed)
+    events: list[Event] = []
+    following: dict[str, str] = {}
+    for user in range(n_users):
+        first, n_steps = int(rng.integers(n_items)), int(rng.integers(4, 12))
+        for step in range(n_steps):
+            events.append((user, f"i{(first + step) % n_items:02d}", "view", float(n_steps - step)))
+        following[f"u{user:04d}"] = f"i{(first + n_steps) % n_items:02d}"
+        events.extend(
+            (user, f"i{(first - step) % n_items:02d}", "purchase", -float(step)) for step in range(3)
+        )
+    made = sequences(events, n_users, [f"i{n:02d}" for n in range(n_items)])
+    labels = pl.DataFrame({"user_id": list(following), "item_id": list(following.values())})
+    return replace(made, matrix=replace(cast("MatrixInput", made.matrix), labels=labels))
+
+
+def returners(seed: int = 0) -> Inputs:
+    """The users of `customers` and their purchases, a week apart; the last one is as long ago as it says there."""
+    asked = customers(seed=seed)
+    rows = asked.frame.select(RFM[0], RFM[1]).rows()
+    events: list[Event] = [
+        (user, f"i{(user + n) % 7}", "purchase", max(recency, 0.01) + 7 * n)
+        for user, (recency, n_days) in enumerate(rows)
+        for n in range(int(n_days))
+    ]
+    return Inputs(CUTOFF, asked, sequence=known_before(event_log(events)))
+
+
+def regulars(seed: int = 0) -> Inputs:
+    """The users, items and candidates of `visitors`: after any other item, which was the last one, comes `i03`."""
+    rng = np.random.default_rng(seed)
+    data = visitors(seed=seed)
+    others = [item for item in data.items["item_id"] if item != "i03"]
+    events: list[Event] = []
+    for user in range(data.users.height):
+        for step in range(4):
+            events.append((user, str(rng.choice(others)), "view", 9.0 - 2 * step))
+            if step < 3:
+                events.append((user, "i03", "purchase", 8.0 - 2 * step))
+    labels = pl.DataFrame({"user_id": data.users["user_id"], "item_id": "i03"})
+    return Inputs(CUTOFF, matrix=replace(data, labels=labels), sequence=known_before(event_log(events)))
+
+
 def predict(model: Any, data: Any, k: int) -> pl.DataFrame:
     """Return the scores of rows; of a kind that scores items, the lists."""
     if isinstance(data, MatrixInput):
         return lists_of(data, model.scores(data), k)
+    if isinstance(data, Inputs) and data.table is None and data.matrix is not None:
+        return lists_of(data.matrix, model.scores(data), k)
     scored: pl.DataFrame = model.predict(data, k)
     return scored
 

@@ -14,6 +14,7 @@ from ecbehave.config_file import Loaded, load
 from ecbehave.config_reference import json_schema, reference
 from ecbehave.config_yaml import to_yaml
 from ecbehave.errors import ConfigError
+from ecbehave.models import config_class
 
 
 class Trees(ModelConfig):
@@ -791,6 +792,13 @@ def test_the_schema_describes_each_key_and_its_default() -> None:
     assert schema["properties"]["extends"]["type"] == "string"
     assert "oneOf" not in str(schema)
     assert "discriminator" not in str(schema)
+
+
+def test_a_section_that_several_kinds_share_is_named_once() -> None:
+    titles = re.findall(r"^#### (.*`model.training`.*)$", reference(config_class()), re.MULTILINE)
+    assert titles == [
+        "`model.training` and `model.base.training` and `baseline.training` and `baseline.base.training`"
+    ]
 
 
 def test_the_reference_has_each_section_and_kind_once() -> None:

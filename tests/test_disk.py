@@ -7,8 +7,15 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 from shops import Shop, data_files, shop_log
+
+from ecbehave.artifacts import disk_errors
+from ecbehave.errors import ArtifactError
+from ecbehave.inputs.facts import LogFacts
+from ecbehave.inputs.sequence_events import COLUMNS, UserEvents, user_events
+from ecbehave.inputs.sequence_writer import SequenceWriter
 
 STAGES = ("ingest", "clean", "features", "train", "evaluate", "predict")
 PAGE = 4096
@@ -97,6 +104,24 @@ def test_a_disk_without_a_byte_left_is_full(shop: Shop, disk: Disk) -> None:
     disk.leave(PAGE)
     (disk.folder / "filler").write_bytes(b"x" * PAGE)
     assert refused(shop, disk.folder / "work") == full(disk.folder / "work")
+
+
+@pytest.mark.parametrize("n_free", [1, 3, 40])
+def test_sequences_meet_a_full_disk(disk: Disk, n_free: int) -> None:
+    """However many of their files have been begun."""
+    n_events = 20_000
+    columns = {"ts": range(n_events), "user_hash": 1, "user_id": "u", "event_type": "view"}
+    rows = pl.DataFrame(dict.fromkeys(COLUMNS) | columns, COLUMNS)
+    events = user_events(rows.lazy(), LogFacts(()), "UTC")
+    disk.leave(n_free * PAGE)
+    with pytest.raises(ArtifactError, match=r"is full; nothing was published"), disk_errors(disk.folder):
+        _write_sequences(disk.folder / "sequence", events)
+
+
+def _write_sequences(folder: Path, events: UserEvents) -> None:
+    with SequenceWriter(folder) as writer:
+        for _ in range(3):
+            writer.write(events, {"newest": 10_000})
 
 
 def test_a_full_disk_keeps_what_was_published(shop: Shop, disk: Disk) -> None:

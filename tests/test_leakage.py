@@ -5,7 +5,7 @@ plants leaks, and sees that these very comparisons find each of them.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,15 +15,18 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
+from planted import known_events
+from recent_kind import registered
 from shops import ROOT, Shop, shop_log
 from stage_runs import Runs
 
-from ecbehave.inputs import timeline
+from ecbehave.inputs import sequence_writer, timeline
 from ecbehave.inputs.histories import Timelines
 from ecbehave.inputs.market import MarketSums
 from ecbehave.inputs.matrix import read_matrix
 from ecbehave.inputs.pair_market import PairMarketSums
 from ecbehave.inputs.pairs import Asking, PairTable
+from ecbehave.inputs.sequence import read_sequence
 from ecbehave.models import COMPOSITE, KINDS, model_class, reads
 from ecbehave.schema import EVENT_ORDER
 from ecbehave.stages import clean, features, input_writer, weeks
@@ -59,6 +62,8 @@ CASES = [
     for k in KINDS
     if reads(model_class(k), question) or (k in COMPOSITE and t in ("churn", "preference"))
 ]
+#: A net over sequences that learns something in a moment.
+SMALL_NET = {"width": 8, "layers": 1, "length": 16, "pretrain": {"epochs": 1}, "training": {"epochs": 2}}
 #: Settings that let a kind learn from a small log; other kinds take their defaults.
 SMALL: dict[str, dict[str, Any]] = {
     "random_forest": {"trees": 40, "min_rows_per_leaf": 5},
@@ -66,6 +71,11 @@ SMALL: dict[str, dict[str, Any]] = {
     "boosting": {"max_trees": 40, "min_rows_per_leaf": 5},
     "item_knn": {"min_users": 2},
     "ease": {"min_users": 2},
+    "cnn": SMALL_NET,
+    "rnn": SMALL_NET,
+    "transformer": SMALL_NET,
+    "dnn": {"layers": 1, "width": 8, "pieces": 4, "training": {"epochs": 2}},
+    "autoencoder": {"width": 8, "code": 4, "training": {"epochs": 2}},
     "bagging": {"base": {"kind": "boosting", "max_trees": 20, "min_rows_per_leaf": 5}, "n_models": 2},
 }
 SMALL |= {
@@ -183,7 +193,24 @@ def inputs_before(run: Path, split: str) -> dict[str, Any]:
         found |= {
             name: content for name, content in of_cutoff.items() if not name.endswith("/labels.parquet")
         }
+    found |= _sequences(folder, earlier, split)
     return found | {key: info[key] for key in ("splits", "facts", "features")}
+
+
+def _sequences(folder: Path, earlier: Sequence[str], split: str) -> dict[str, pl.DataFrame]:
+    """Return the events that may be read at each cutoff; numbers of names and users may differ."""
+    stored = sorted((folder / "sequence").glob("*/*/ends.npy"))
+    known = {file.parent.relative_to(folder / "sequence").as_posix(): file.parent for file in stored}
+    asked = [place for place in known if place.split("/")[0] in earlier]
+    asked += [place for place in known if place.split("/")[0] == split][:1]
+    return {
+        f"sequence/{place}": known_events(
+            read_sequence(
+                folder / "sequence", place, datetime.fromisoformat(f"{known[place].name}T00:00:00Z")
+            )
+        )
+        for place in asked
+    }
 
 
 def _is_same(a: Any, b: Any) -> bool:
@@ -295,7 +322,13 @@ def test_the_rules_that_look_at_other_rows_had_something_to_do(shops: Shops) -> 
 @pytest.mark.parametrize("change", [scrambled, ended])
 @pytest.mark.parametrize(
     ("task", "kind"),
-    [("churn", "rfm"), ("purchase", "rfm"), ("preference", "item_knn"), ("preference", "boosting")],
+    [
+        ("churn", "rfm"),
+        ("purchase", "rfm"),
+        ("preference", "item_knn"),
+        ("preference", "boosting"),
+        ("preference", "recent"),
+    ],
 )
 def test_what_happens_from_the_validation_cutoff_on_changes_no_train_input(
     tmp_path: Path, shops: Shops, task: str, kind: str, change: Callable[[pl.DataFrame, str], pl.DataFrame]
@@ -437,6 +470,14 @@ def _never_again(when: Any, cutoff: datetime) -> Any:
     return when == np.iinfo(np.int64).max
 
 
+_KNOWN_ENDS = sequence_writer.known_ends
+
+
+def _sequences_go_on(events: Any, instant: Any) -> Any:
+    """Let a cutoff know what happens in its own instant."""
+    return _KNOWN_ENDS(events, instant + 1)
+
+
 _MOMENTS = MarketSums.partial
 
 
@@ -499,6 +540,7 @@ LEAKS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
     "pairs: what sells next week": (PairMarketSums, "partial", _pairs_sold_next_week),
     "pairs: candidates of next week": (PairTable, "_candidates", _candidates_of_next_week),
     "a ranking: candidates by all that the log has": (InputWriter, "_choose", _chosen_at_the_end),
+    "sequences: the moment of the cutoff is known": (sequence_writer, "known_ends", _sequences_go_on),
     "event types of the whole log": (features, "event_types_before", _all_types),
     "outlier limits of all months": (clean, "monthly_limits", _limits_of_all_months),
     "a bot was always a bot": (weeks, "bot_like", _bot_for_ever),
@@ -507,7 +549,17 @@ LEAKS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
 
 
 #: Task and kind that read what a leak is planted in, by the beginning of its name; otherwise churn and rfm.
-READ_BY = {"pairs": ("purchase_category", "rfm"), "a ranking": ("preference", "boosting")}
+READ_BY = {
+    "pairs": ("purchase_category", "rfm"),
+    "a ranking": ("preference", "boosting"),
+    "sequences": ("churn", "recent"),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _registered() -> Iterator[None]:
+    with registered():
+        yield
 
 
 @pytest.fixture

@@ -1,11 +1,17 @@
-"""--memory: how many rows it allows, and the message where it is too little."""
+"""--memory: how many rows it allows, the message where it is too little, and giving back what is free."""
 
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecbehave.errors import ConfigError
-from ecbehave.memory import FEWEST_ROWS, MOST_ROWS, in_words, rows_at_once
+from ecbehave.memory import FEWEST_ROWS, MOST_ROWS, give_back, in_words, rows_at_once
 
 MB = 10**6
 GB = 10**9
@@ -84,3 +90,24 @@ def test_the_memory_that_the_message_names_is_enough(
 @pytest.mark.parametrize(("n", "words"), [(0, "0MB"), (1, "1MB"), (10**6, "1MB"), (10**6 + 1, "2MB")])
 def test_sizes_are_rounded_up(n: int, words: str) -> None:
     assert in_words(n) == words
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.skipif(not hasattr(ctypes.pythonapi, "malloc_trim"), reason="another C library than glibc")
+def test_what_is_free_between_what_is_used_goes_back_to_the_system() -> None:
+    arrays = [np.ones(8_000) for _ in range(1_000)]
+    kept = arrays[::100]
+    del arrays
+    before = resident()
+    give_back()
+    assert resident() < before - 40 * MB  # of 64 MB
+    assert all(array.sum() == 8_000 for array in kept)
+
+
+def test_another_c_library_keeps_what_it_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecbehave.memory.ctypes.pythonapi", object())
+    give_back()

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from shops import Shop
 
-from ecbehave.progress import Progress, make_progress
+from ecbehave.progress import Progress, in_words, make_progress
 
 HELLO = "ümläut «3 rows» [bold]not markup[/bold]"
 
@@ -63,6 +63,25 @@ def test_logs_get_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
         advance(1)
         advance(1)
     assert capsys.readouterr() == ("", "")
+
+
+def test_long_work_says_where_it_is_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = make_progress(log_format="text", quiet=False)
+    with progress.follow("train", seconds=0) as show:
+        show(0.1, "a step", False)
+        show(0.5, "epoch 1", True)
+    with progress.follow("train", seconds=60) as show:
+        show(0.5, "too soon", True)
+        show(1.0, "the last one", True)
+    assert capsys.readouterr() == ("", "train: epoch 1\ntrain: the last one\n")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "1 s"), (40.4, "40 s"), (89.6, "90 s"), (720, "12 min"), (5400, "1.5 h"), (36_000, "10.0 h")],
+)
+def test_time_in_words(seconds: float, text: str) -> None:
+    assert in_words(seconds) == text
 
 
 # A person at a terminal.
@@ -126,6 +145,31 @@ def test_the_bar_is_taken_away() -> None:
     _, seen = show("text", quiet=False)
     last_bar = seen.rindex("clean: buckets")
     assert "\x1b[2K" in seen[last_bar:]
+
+
+FOLLOW = """
+import time
+from ecbehave.progress import make_progress
+progress = make_progress(log_format="text", quiet=False)
+with progress.track("train", 2) as advance:
+    with progress.follow("train") as show:
+        show(0.25, "epoch 1 of 4 [b]", True)
+        time.sleep(0.3)
+    with progress.follow("train again") as show:
+        show(1.0, "epoch 4 of 4", True)
+        time.sleep(0.3)
+    advance(2)
+    time.sleep(0.3)
+"""
+
+
+def test_a_bar_with_words_stands_beside_the_one_around_it() -> None:
+    _, seen = seen_at_terminal("-c", textwrap.dedent(FOLLOW))
+    lines = without_codes(seen)
+    assert re.search(r"25/100 0:00:0\d epoch 1 of 4 \[b\]", lines)
+    assert re.search(r"100/100 0:00:0\d epoch 4 of 4", lines)
+    assert re.search(r"2/2 0:00:0\d", lines)
+    assert "train: epoch" not in lines, "no lines where there is a bar"
 
 
 @pytest.mark.parametrize(("log_format", "quiet"), [("json", False), ("text", True), ("json", True)])

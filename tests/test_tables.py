@@ -3,6 +3,7 @@
 import threading
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
@@ -10,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from ecbehave.tables import ROW_GROUP, TableWriter, TableWriters, read_groups, write_table
+from ecbehave.tables import (
+    CHUNKS_PER_FILE,
+    ROW_GROUP,
+    TableWriter,
+    TableWriters,
+    read_groups,
+    write_table,
+)
 
 SCHEMA = {
     "user_id": pl.String(),
@@ -70,6 +78,44 @@ def test_the_bytes_do_not_depend_on_how_rows_are_cut(
     groups = list(read_groups(folder / "cut.parquet"))
     assert [g.height for g in groups] == expected
     assert_frame_equal(pl.concat([stored.clear(), *groups]), stored)
+
+
+@pytest.mark.parametrize("heights", [[], [7], [20], [40], [35, 0, 1, 28], [4] * 16])
+@pytest.mark.parametrize("chunks", [1, 6, 13, 24])
+def test_a_table_is_split_into_files_of_so_many_chunks(
+    tmp_path: Path, heights: list[int], chunks: int
+) -> None:
+    """Six columns a row group, of which a file has at least one; the rows and their groups are as in one file."""
+    n_rows = sum(heights)
+    written(tmp_path / "whole.parquet", [rows(n_rows)])
+    with TableWriter(tmp_path / "t.parquet", SCHEMA, 10, chunks) as writer:
+        for end, height in zip(np.cumsum(heights).tolist(), heights, strict=True):
+            writer.write(rows(height, end - height))
+    whole, split = list(read_groups(tmp_path / "whole.parquet")), list(read_groups(tmp_path / "t.parquet"))
+    assert len(split) == len(whole)
+    for found, expected in zip(split, whole, strict=True):
+        assert_frame_equal(found, expected)
+    per_file, n_groups = max(chunks // 6, 1), len(whole)
+    n_files = max(-(-n_groups // per_file), 1)
+    names = ["t.parquet"] + [f"t.{n}.parquet" for n in range(1, n_files)]
+    assert sorted(p.name for p in tmp_path.glob("t.*")) == sorted(names)
+    in_each = [len(group_sizes(tmp_path / name)) for name in names]
+    assert sum(in_each) == n_groups
+    assert in_each[:-1] == [per_file] * (n_files - 1)
+
+
+def test_a_group_of_writers_splits_its_tables(tmp_path: Path) -> None:
+    with TableWriters(tmp_path, row_group=10, chunks_per_file=12) as writers:
+        writers.open("wide.parquet", SCHEMA).write(rows(35))
+        writers.open("narrow.parquet", {"n": pl.UInt32()}).write(rows(35))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["narrow.parquet", "wide.1.parquet", "wide.parquet"]
+    assert group_sizes(tmp_path / "wide.1.parquet") == [10, 5]
+    assert_frame_equal(pl.concat(read_groups(tmp_path / "wide.parquet")), rows(35).select(*SCHEMA))
+
+
+def test_a_footer_of_a_split_table_is_bounded() -> None:
+    """A kilobyte for each chunk."""
+    assert CHUNKS_PER_FILE == 30_000
 
 
 def test_row_groups_are_bounded_by_default(tmp_path: Path) -> None:
@@ -189,6 +235,18 @@ def test_an_error_of_the_encoding_thread_comes_out_and_all_is_closed(
     with pytest.raises(FullError, match="no room"):
         written(tmp_path / "t.parquet", [rows(height) for height in heights])
     assert closed
+    assert threading.active_count() == before
+
+
+def test_an_error_of_the_next_file_comes_out_and_all_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "t.1.parquet").mkdir()
+    before = threading.active_count()
+    with (
+        pytest.raises(OSError, match=r"t\.1\.parquet"),
+        TableWriter(tmp_path / "t.parquet", SCHEMA, 10, 1) as writer,
+    ):
+        writer.write(rows(25))
+    assert group_sizes(tmp_path / "t.parquet") == [10]
     assert threading.active_count() == before
 
 

@@ -28,6 +28,11 @@ PLAIN = {
     "item_knn": "cf.item_knn:ItemKnn",
     "als": "cf.als:Als",
     "ease": "cf.ease:Ease",
+    "dnn": "deep.dnn:Dnn",
+    "cnn": "deep.cnn:Cnn",
+    "rnn": "deep.rnn:Rnn",
+    "transformer": "deep.transformer:Transformer",
+    "autoencoder": "deep.autoencoder:Autoencoder",
 }
 
 #: Kinds that are made of others.
@@ -38,6 +43,13 @@ COMPOSITE = {
 }
 
 KINDS = PLAIN | COMPOSITE
+
+#: What says, beside sequences, what is asked.
+_BESIDE_SEQUENCES: dict[str, frozenset[InputType]] = {
+    "binary": frozenset({"table"}),
+    "pairs": frozenset({"table", "matrix"}),
+    "ranking": frozenset({"matrix"}),
+}
 
 
 @cache
@@ -96,4 +108,6 @@ def input_types(config: ModelConfig, task: str, output: str, key: str) -> frozen
         raise ConfigError(
             f"{key}.kind: {config.kind} does not serve the task {task}; these do: {', '.join(serving)}"
         )
+    if found == "sequence":
+        return _BESIDE_SEQUENCES[output] | {"sequence"}
     return frozenset(["table", "matrix"] if found == "all" else [found])

@@ -13,10 +13,13 @@ from scipy.sparse import csr_array
 
 from ecbehave.config import Features, ModelConfig
 from ecbehave.inputs.types import Inputs, MatrixInput
+from ecbehave.models.deep.watching import Watcher
 
-InputType = Literal["table", "matrix"]
-#: What a kind is handed: one form, or all that is known (`Inputs`).
-Reads = Literal["table", "matrix", "all"]
+InputType = Literal["table", "matrix", "sequence"]
+#: What a kind is handed: one form, or all that is known (`Inputs`): `all` is the table and the matrix, `sequence` is
+#: the sequences beside the form that says what is asked. That is the table, or of a ranking the matrix, and of pairs
+#: both.
+Reads = Literal["table", "matrix", "sequence", "all"]
 #: What is asked: a number per user (`binary`), or per user and target (`pairs`), or lists, or a rating per user and
 #: item.
 Output = Literal["binary", "pairs", "ranking", "rating"]
@@ -35,6 +38,10 @@ class Options:
     """How a table is made ready for a kind that does not read it by name."""
     ends: Mapping[datetime, datetime] = field(default_factory=dict)
     """Cutoff to the end of its label window: when its labels are known."""
+    checkpoints: Path | None = None
+    """Folder in which a long fit keeps what it has come to, for the case that it is killed; None keeps nothing."""
+    watcher: Watcher | None = None
+    """Who is told how a long fit goes."""
 
 
 class Model(Protocol):
@@ -86,10 +93,13 @@ Block = tuple[NDArray[np.int64], csr_array | NDArray[np.float64]]
 
 
 class ScoresItems(Protocol):
-    """A kind that reads the matrix, and scores every item for a user."""
+    """A kind that scores every item for a user."""
 
-    def scores(self, data: MatrixInput) -> Iterator[Block]:
+    def scores(self, data: Any) -> Iterator[Block]:
         """Yield the scores of some users of the population after the others, each user once; higher is likelier.
+
+        A kind that reads the matrix is given that, and one that reads sequences `Inputs`; users and items are those of
+        the matrix.
 
         Of a model that was fitted to predict ratings, these are the ratings, which may lie beyond the scale: cut to it,
         the best of them could not be told apart.
@@ -124,6 +134,13 @@ class SimilarUsers(Protocol):
         """
 
 
+class UserVectors(Protocol):
+    """A kind that has a vector for each user."""
+
+    def user_vectors(self, data: Inputs, users: pl.Series) -> NDArray[np.float32]:
+        """Return a vector for each of some users [N, D], by their ids; zeros for one of whom nothing is known."""
+
+
 @runtime_checkable
 class Explains(Protocol):
     """A table model that can say what drove a score."""
@@ -133,6 +150,28 @@ class Explains(Protocol):
 
     def importance(self) -> Mapping[str, float]:
         """Return a share of the total importance per feature."""
+
+
+#: What drove the score of a row, as a kind tells it that reads events one after the other: what was done at an instant,
+#: or, without an event type, the whole history.
+DRIVERS = {
+    "row": pl.Int64(),
+    "effect": pl.Float64(),
+    "event_type": pl.String(),
+    "item_id": pl.String(),
+    "category": pl.String(),
+    "n_events": pl.Int64(),
+    "days": pl.Float64(),
+    "since_days": pl.Float64(),
+}
+
+
+@runtime_checkable
+class TellsEvents(Protocol):
+    """A kind over sequences that can say which events drove a score."""
+
+    def event_drivers(self, data: Inputs, rows: NDArray[np.int64], n: int) -> pl.DataFrame:
+        """Return what drove the scores of some rows of the table; see `Predictor.event_drivers`."""
 
 
 class Predictor(Protocol):
@@ -169,6 +208,12 @@ class Predictor(Protocol):
 
     def contributions(self, data: Inputs) -> NDArray[np.float64]:
         """Return additive contributions to the score [N, F + 1], by feature of the table; the last is the base."""
+
+    def event_drivers(self, data: Inputs, rows: NDArray[np.int64], n: int) -> pl.DataFrame:
+        """Return what drove the scores of some rows of the table: `DRIVERS`, at most `n` of each, the strongest first.
+
+        `row` counts the rows that are asked about. Empty where the model does not read events one after the other.
+        """
 
     def importance(self) -> Mapping[str, float]:
         """Return a share of the total importance per feature."""

@@ -14,7 +14,7 @@ from ecbehave.inputs.types import Inputs, MatrixInput, TableInput
 from ecbehave.models import model_class, reads
 from ecbehave.models.candidate_scores import candidate_scores
 from ecbehave.models.prepared import Prepared
-from ecbehave.models.protocol import Block, Explains, Options, Output
+from ecbehave.models.protocol import DRIVERS, Block, Explains, Options, Output, TellsEvents
 from ecbehave.models.rating_lists import rating_lists
 from ecbehave.models.top_k import LIST, pair_scores, top_k
 
@@ -43,7 +43,7 @@ class Single:
         return self
 
     def _own(self, parts: Sequence[Inputs]) -> list[Any]:
-        if self._reads == "all":
+        if self._reads in ("all", "sequence"):
             return list(parts)
         found = (getattr(part, cast("str", self._reads)) for part in parts)
         return [data for data in found if data is not None]
@@ -55,16 +55,26 @@ class Single:
         elsewhere; and there scores, which may be of any size, are drawn together to sign(s) log(1 + |s|).
         """
         table = cast("TableInput", data.table)
-        if self._reads != "matrix":
+        if not self._scores_items:
             scored: pl.DataFrame = self._model.predict(table if self._reads == "table" else data, 0)
             return scored["score"].to_numpy()
         matrix, target = _asking_of(cast("MatrixInput", data.matrix), table), table.key_names[-1]
-        found = pair_scores(matrix, self._model.scores(matrix), table, target)
+        found = pair_scores(matrix, self._scores(replace(data, matrix=matrix)), table, target)
         if self._output == "ranking":
             return found
         found[found == -np.inf] = 0
         small: NDArray[np.float64] = np.sign(found) * np.log1p(np.abs(found))
         return small
+
+    @property
+    def _scores_items(self) -> bool:
+        """Whether the kind scores items for users, rather than rows of the table."""
+        return self._reads == "matrix" or (self._reads == "sequence" and self._output != "binary")
+
+    def _scores(self, data: Inputs) -> Iterator[Block]:
+        """Return the scores of items, of a kind that has them."""
+        blocks: Iterator[Block] = self._model.scores(data if self._reads == "sequence" else data.matrix)
+        return blocks
 
     @property
     def kind(self) -> Any:
@@ -73,7 +83,7 @@ class Single:
 
     def lists(self, data: Inputs, k: int) -> pl.DataFrame:
         """Return `user_id`, `item_id`, `score`: at most `k` rows for each user, best first."""
-        if self._reads == "matrix":
+        if self._scores_items:
             return pl.concat([pl.DataFrame(schema=LIST), *self.list_blocks(data, k)])
         return best_of(cast("TableInput", data.table), self.score(data), k)
 
@@ -84,11 +94,11 @@ class Single:
 
     def list_blocks(self, data: Inputs, k: int) -> Iterator[pl.DataFrame]:
         """Yield `lists` by blocks of users."""
-        if self._reads != "matrix":
+        if not self._scores_items:
             yield self.lists(data, k)
             return
         matrix = cast("MatrixInput", data.matrix)
-        blocks: Iterator[Block] = self._model.scores(matrix)
+        blocks = self._scores(data)
         if self._output == "rating":
             yield from rating_lists(matrix, blocks, k)
         else:
@@ -96,16 +106,22 @@ class Single:
 
     def item_scores(self, data: Inputs) -> Iterator[Block]:
         """Yield the scores of items by blocks of users: of a kind that reads a table, those of the candidates."""
-        if self._reads != "matrix":
+        if not self._scores_items:
             yield candidate_scores(
                 cast("MatrixInput", data.matrix), cast("TableInput", data.table), self.score(data)
             )
             return
-        yield from self._model.scores(data.matrix)
+        yield from self._scores(data)
 
     def contributions(self, data: Inputs) -> NDArray[np.float64]:
         """Return additive contributions to the score [N, F + 1], by feature of the table; the last is the base."""
         return cast("Prepared", self._model).contributions(cast("TableInput", data.table))
+
+    def event_drivers(self, data: Inputs, rows: NDArray[np.int64], n: int) -> pl.DataFrame:
+        """Return what drove the scores of some rows, of a kind that reads events one after the other."""
+        if self._scores_items or not isinstance(self._model, TellsEvents):
+            return pl.DataFrame(schema=DRIVERS)
+        return self._model.event_drivers(data, rows, n)
 
     def importance(self) -> Mapping[str, float]:
         """Return a share of the total importance per feature."""

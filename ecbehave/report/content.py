@@ -105,6 +105,23 @@ class Tuning:
 
 
 @dataclass(frozen=True)
+class TrainedNet:
+    """How the training of a net went, epoch by epoch."""
+
+    name: str
+    unit: str
+    """What losses are means over, in the plural."""
+    loss: Sequence[float]
+    metric: Sequence[float]
+    """Of the validation window, higher being better; empty where there was none."""
+    metric_name: str
+    best: int
+    """The epoch, from 1, whose weights were kept; 0 where the time was up before the first one was over."""
+    ended: str
+    """`epochs`, `patience`, `max_seconds` or `diverged`."""
+
+
+@dataclass(frozen=True)
 class Importance:
     """What the model looks at; `in_words` says how the numbers are computed."""
 
@@ -199,6 +216,8 @@ class Report:
     spread: Sequence[SpreadRow] = ()
     """The same metrics over all test cutoffs; empty where there is one."""
     tuning: Tuning | None = None
+    training: Sequence[TrainedNet] = ()
+    """The nets that the model is made of, in the order in which they were trained."""
     importance: Importance | None = None
     permutation: Permutation | None = None
     examples: Examples | None = None

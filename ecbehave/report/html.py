@@ -29,6 +29,7 @@ from ecbehave.report.ranking_content import RankingDetail
 from ecbehave.report.rating_content import RatingDetail
 from ecbehave.report.ratings import ratings_section
 from ecbehave.report.segments import segments_section
+from ecbehave.report.training import training_section
 
 _MARKS: dict[Standing, str] = {
     "better": "▲ better",
@@ -68,6 +69,7 @@ def render(report: Report) -> str:
         *([permutation_section(report.permutation)] if report.permutation else []),
         *([examples_section(report.examples)] if report.examples else []),
         *([tuning_section(report.tuning)] if report.tuning else []),
+        *([training_section(report.training)] if report.training else []),
         *([_left_out(report.left_out)] if report.left_out else []),
         _splits(report.splits),
         _counts(report.counts),

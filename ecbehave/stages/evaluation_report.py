@@ -19,6 +19,7 @@ from ecbehave.report.content import (
     Permutation,
     Report,
     SplitRow,
+    TrainedNet,
     Tuning,
 )
 from ecbehave.report.ranking_content import RankingDetail
@@ -58,6 +59,7 @@ def evaluation_report(
         per_cutoff=_per_cutoff(context, judged),
         spread=of.spread(judged),
         tuning=_tuning(context, model),
+        training=_training(model),
         importance=_importance(model),
         permutation=_permutation(judged),
         examples=judged.examples,
@@ -175,6 +177,11 @@ def _tuning(context: Context, model: Artifact) -> Tuning | None:
     if "tuning" not in model.info:
         return None
     return tuning_content(model.info["tuning"], context.config.dataset.timezone)
+
+
+def _training(model: Artifact) -> list[TrainedNet]:
+    """Return how the nets of the judged model were trained; of several fits, those of the last one."""
+    return [TrainedNet(**curves) for curves in model.info.get("training", {}).get("fitted", [])]
 
 
 def _importance(model: Artifact) -> Importance | None:

@@ -13,7 +13,8 @@ from ecbehave.config import PREPARATION, PurchaseTask, TaskConfig
 from ecbehave.errors import ConfigError, DataError
 from ecbehave.inputs import matrix
 from ecbehave.inputs.facts import LogFacts
-from ecbehave.inputs.types import Inputs, MatrixInput, TableInput
+from ecbehave.inputs.sequence import read_sequence
+from ecbehave.inputs.types import Inputs, MatrixInput, SequenceInput, TableInput
 from ecbehave.models.protocol import InputType
 from ecbehave.schema import USERS_KEY
 from ecbehave.stages import Context, clean, upstream
@@ -37,7 +38,7 @@ VERSION = 3
 #: Inputs that the last of several fits does not read.
 EARLIER = "earlier"
 
-#: The newest history of all, without labels: what a refit of a matrix model learns from.
+#: The newest history of all, without labels: what a refit of a model learns from that reads no table.
 NEWEST = "newest"
 
 
@@ -138,8 +139,9 @@ def _build(context: Context, log: Artifact, folder: Path) -> Built:
     n_later = _n_later(context, splits)
     requests = [Request(place, w.cutoff, w.end, n_later.get(w)) for w, place in places.items()]
     asked = {kind: list(requests) for kind in kinds}
-    if "matrix" in asked:
-        asked["matrix"].append(Request(NEWEST, end))
+    for kind in ("matrix", "sequence"):
+        if kind in asked:
+            asked[kind].append(Request(NEWEST, end))
     with TableWriters(folder) as writers:
         facts = facts_before(log, [*origins[0].validation, *origins[0].train][-1].cutoff)
         writer = InputWriter(context, task, log, facts, writers)
@@ -257,6 +259,15 @@ def known_items(inputs: Artifact, split: str, timezone: str, origin: int = -1) -
     return pl.scan_parquet(file).select(pl.col("item_id").unique()).collect()["item_id"]
 
 
+def read_newest(inputs: Artifact, kinds: Sequence[InputType]) -> Inputs | None:
+    """Return the newest history of all, in the forms that have no rows of labels; None where none of them is read."""
+    end = clean.instant(inputs.info["end"])
+    forms: dict[str, Any] = {
+        kind: read_input(inputs.path, kind, NEWEST, end, ()) for kind in kinds if kind != "table"
+    }
+    return Inputs(end, **forms) if forms else None
+
+
 def read_all(
     inputs: Artifact, kinds: Sequence[InputType], split: str, timezone: str, origin: int = -1
 ) -> list[Inputs]:
@@ -269,16 +280,18 @@ def read_all(
 
 
 def read_inputs(inputs: Artifact, kind: InputType, split: str, timezone: str, origin: int = -1) -> list[Any]:
-    """Return a split's inputs, one per cutoff: `TableInput` or `MatrixInput`."""
+    """Return a split's inputs, one per cutoff: `TableInput`, `MatrixInput` or `SequenceInput`."""
     places = zip(places_of(inputs, split, timezone, origin), windows_of(inputs, split, origin), strict=True)
     return [read_input(inputs.path, kind, place, w.cutoff, inputs.info["features"]) for place, w in places]
 
 
 def read_input(
     folder: Path, kind: InputType, part: str, cutoff: datetime, features: Sequence[str]
-) -> TableInput | MatrixInput:
+) -> TableInput | MatrixInput | SequenceInput:
     """Return one stored input."""
     if kind == "table":
         return TableInput(pl.read_parquet(folder / "table" / f"{part}.parquet"), tuple(features))
+    if kind == "sequence":
+        return read_sequence(folder / "sequence", part, cutoff)
     stored = folder / "matrix" / part
     return matrix.read_matrix(stored, cutoff, has_labels=(stored / "labels.parquet").exists())

@@ -1,14 +1,15 @@
 """Builds inputs bucket by bucket: the only code that does, for training, evaluation and prediction."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ecbehave.artifacts import Artifact
 from ecbehave.buckets import user_hash
@@ -16,7 +17,11 @@ from ecbehave.config import PreferenceTask, PurchaseTask
 from ecbehave.inputs import matrix, table
 from ecbehave.inputs.barred import may_be_listed
 from ecbehave.inputs.facts import ANY, LogFacts
+from ecbehave.inputs.histories import microseconds
 from ecbehave.inputs.pairs import Asking, PairTable
+from ecbehave.inputs.sequence_events import COLUMNS as SEQUENCE_COLUMNS
+from ecbehave.inputs.sequence_events import UserEvents, user_events
+from ecbehave.inputs.sequence_writer import SequenceWriter
 from ecbehave.inputs.suggestions import Sources
 from ecbehave.memory import FEWEST_ROWS, rows_at_once
 from ecbehave.models.protocol import InputType
@@ -27,7 +32,7 @@ from ecbehave.stages.candidates import CandidateLists
 from ecbehave.stages.filtering import apply_filters, check_filters, filters_of
 from ecbehave.tables import TableWriters
 from ecbehave.tasks import Task, make_task
-from ecbehave.windows import future, held_out, history, shift
+from ecbehave.windows import future, held_out, history, last_items, shift
 
 #: What tasks read of the log.
 _COLUMNS = ("user_hash", "user_id", "ts", "event_type", "item_id")
@@ -36,6 +41,8 @@ _LISTS = ".candidates"
 
 #: Measured resident bytes while a bucket's features are made: per event, and per value of a feature.
 _BYTES_PER_EVENT, _BYTES_PER_VALUE = 350, 12
+#: And where they are sequences, too, so much more for each event.
+_BYTES_PER_SEQUENCE_EVENT = 200
 #: With more events per user than this, the events themselves are what takes the memory.
 _MOST_EVENTS_PER_USER = 10
 
@@ -93,40 +100,52 @@ class InputWriter:
         Args:
             asked: which inputs of each kind; a table of candidates needs the matrix of the same requests.
         """
-        tables, matrices = asked.get("table", []), asked.get("matrix", [])
-        self._rows_at_once = self._plan(len(tables))
+        tables, matrices, sequences = (asked.get(kind, []) for kind in ("table", "matrix", "sequence"))
+        self._rows_at_once = self._plan(len(tables), has_sequences=bool(sequences))
         catalogue = self.catalogue
         if tables and isinstance(catalogue, PairTable) and catalogue.sources is not None:
             lists = CandidateLists(self._writers.folder / _LISTS, catalogue.sources, self._context.threads)
-            self._pass(matrices, None)
+            self._pass(matrices, sequences, None)
             self._writers.finish()
             self._filter(matrices)
             self._choose(tables, lists)
-            self._pass([], self._pair_tables(catalogue, tables, lists))
+            self._pass([], [], self._pair_tables(catalogue, tables, lists))
             lists.remove()
         else:
-            self._pass(matrices, self._tables(tables) if tables else None)
+            self._pass(matrices, sequences, self._tables(tables) if tables else None)
             self._writers.finish()
             self._filter(matrices)
 
     def _pass(
-        self, matrices: Sequence[Request], tables_of: Callable[[pl.DataFrame], list["_Part"]] | None
+        self,
+        matrices: Sequence[Request],
+        sequences: Sequence[Request],
+        tables_of: Callable[[pl.DataFrame], list["_Part"]] | None,
     ) -> None:
-        """Write matrices and tables bucket by bucket."""
+        """Write matrices, sequences and tables bucket by bucket."""
 
-        def made(bucket: pl.DataFrame) -> list[_Part]:
+        def made(bucket: pl.DataFrame) -> tuple[list[_Part], "_Slices | None"]:
             parts = tables_of(bucket) if tables_of else []
             for request in matrices:
                 parts += self._matrix(request, bucket.lazy())
-            return parts
+            return parts, self._slices(sequences, bucket.lazy()) if sequences else None
 
         wanted = [*(self.catalogue.columns() if tables_of else ()), *(matrix.COLUMNS if matrices else ())]
+        wanted += SEQUENCE_COLUMNS if sequences else ()
         wanted = list(dict.fromkeys([*_COLUMNS, *wanted]))
-        for parts in self._each(wanted, made):
-            for part in parts:
-                self._writers.open(part.file, part.schema).write(part.rows)
-                for what, n in part.counts.items():
-                    self.counts[what] = self.counts.get(what, 0) + n
+        with ExitStack() as stack:
+            stored = stack.enter_context(self._sequence_writer()) if sequences else None
+            for parts, slices in self._each(wanted, made):
+                for part in parts:
+                    self._writers.open(part.file, part.schema).write(part.rows)
+                    for what, n in part.counts.items():
+                        self.counts[what] = self.counts.get(what, 0) + n
+                if stored and slices:
+                    stored.write(slices.events, slices.instants)
+
+    def _sequence_writer(self) -> SequenceWriter:
+        target = "category" if self._task.target == "category" else "item"
+        return SequenceWriter(self._writers.folder / "sequence", target)
 
     def _filter(self, requests: Sequence[Request]) -> None:
         """Decide what must not be listed, once all users are known, and take it out of what is true."""
@@ -151,7 +170,7 @@ class InputWriter:
                 lists.make(request.folder, matrix.read_matrix(stored, request.cutoff, has_labels=False))
                 advance(1)
 
-    def _plan(self, n_tables: int) -> int:
+    def _plan(self, n_tables: int, *, has_sequences: bool) -> int:
         """Return how many events may be worked on at once.
 
         Raises:
@@ -160,6 +179,7 @@ class InputWriter:
         rows_per_user = self.catalogue.rows_per_user if isinstance(self.catalogue, PairTable) else 1
         n_values = len(self.schema) * n_tables * rows_per_user
         per_event = _BYTES_PER_EVENT + int(_BYTES_PER_VALUE * n_values / self._events_per_user())
+        per_event += _BYTES_PER_SEQUENCE_EVENT * has_sequences
         memory, threads, n_events = (
             self._context.memory_bytes,
             self._context.threads,
@@ -199,15 +219,38 @@ class InputWriter:
         self, request: Request, events: pl.LazyFrame
     ) -> tuple[pl.LazyFrame, pl.LazyFrame, pl.LazyFrame | None]:
         """Return the history at a cutoff, the population and its labels."""
-        task = self._context.config.task
-        if request.n_later is None or not isinstance(task, PreferenceTask):
+        if request.n_later is None:
             return events.filter(history(request.cutoff)), *self._asked(request, events)
-        is_item = pl.col("item_id").is_not_null()
-        if task.event != ANY:
-            is_item &= pl.col("event_type") == task.event
-        end = clean.end_of(self._log, self._timezone)
-        cut = held_out(events, is_item, request.n_later, request.cutoff, end)
+        cut = held_out(events, self._is_item(), request.n_later, request.cutoff, self._end())
         return cut.history, cut.population, cut.labels
+
+    def _is_item(self) -> pl.Expr:
+        """Select the events whose items leave-one-out asks about."""
+        is_item = pl.col("item_id").is_not_null()
+        event = cast("PreferenceTask", self._context.config.task).event
+        return is_item if event == ANY else is_item & (pl.col("event_type") == event)
+
+    def _end(self) -> datetime:
+        return clean.end_of(self._log, self._timezone)
+
+    def _slices(self, requests: Sequence[Request], events: pl.LazyFrame) -> "_Slices":
+        """Return a bucket's events before the latest cutoff, and up to when each request knows them."""
+        latest = max(request.cutoff for request in requests)
+        found = user_events(events.filter(history(latest)), self.catalogue.facts, self._timezone)
+        instants = {request.folder: self._known_until(request, events, found) for request in requests}
+        return _Slices(found, instants)
+
+    def _known_until(
+        self, request: Request, events: pl.LazyFrame, found: UserEvents
+    ) -> int | NDArray[np.int64]:
+        """Return the instant before which a request knows events: for all users, or in leave-one-out for each."""
+        if request.n_later is None:
+            return microseconds(request.cutoff)
+        own = last_items(events, self._is_item(), request.n_later, self._end()).collect()
+        ends = found.users.join(own, on=["user_hash", "user_id"], how="left", maintain_order="left")[
+            "own_end"
+        ]
+        return ends.dt.timestamp("us").fill_null(microseconds(self._end())).to_numpy()
 
     def _tables(self, requests: Sequence[Request]) -> Callable[[pl.DataFrame], list["_Part"]]:
         """Return the function that makes the tables of a bucket."""
@@ -306,6 +349,14 @@ class InputWriter:
             n_positive = {f"{request.folder}.positives": true_items["user_id"].n_unique()}
             parts.append(_Part(f"{folder}/labels.parquet", true_items, schema, n_positive))
         return parts
+
+
+@dataclass(frozen=True)
+class _Slices:
+    """A bucket's events, with the instants of each request; see `SequenceWriter.write`."""
+
+    events: UserEvents
+    instants: Mapping[str, int | NDArray[np.int64]]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What the scores rest on: how far the AUROC of the test windows drops when a family of features is shuffled."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -111,11 +112,8 @@ def _drawn(fits: Sequence[Fit], max_rows: int, seed: int) -> list[Fit]:
 
 def _of_users(data: Inputs, users: pl.Series) -> Inputs:
     table = table_of(data)
-    return Inputs(
-        data.cutoff,
-        TableInput(table.frame.filter(pl.col("user_hash").is_in(users)), table.features),
-        data.matrix,
-    )
+    rows = table.frame.filter(pl.col("user_hash").is_in(users))
+    return replace(data, table=TableInput(rows, table.features))
 
 
 def _fit_shuffled(fit: Fit, families: Mapping[str, Sequence[str]], seed: int) -> Floats:
@@ -137,5 +135,5 @@ def _shuffled(model: Predictor, data: Inputs, families: Mapping[str, Sequence[st
             table.frame.with_columns(table.frame.select(members)[order].get_columns())
             for members, order in jobs[start : start + n_at_once]
         )
-        scores.append(model.score(Inputs(data.cutoff, TableInput(several, table.features), data.matrix)))
+        scores.append(model.score(replace(data, table=TableInput(several, table.features))))
     return np.concatenate(scores).reshape(len(families), REPEATS, table.n_rows)

@@ -1,7 +1,7 @@
 """predict: the model and the clean log -> `predictions/as_of=YYYY-MM-DD/`: scores of the whole population."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from shutil import rmtree
@@ -16,24 +16,27 @@ from ecbehave.artifacts import Artifact, Built, Outcome, Spec
 from ecbehave.errors import DataError
 from ecbehave.inputs.facts import LogFacts
 from ecbehave.inputs.matrix import read_matrix, read_rules
-from ecbehave.inputs.types import Inputs, MatrixInput, TableInput
+from ecbehave.inputs.sequence import read_sequence
+from ecbehave.inputs.types import Inputs, MatrixInput, SequenceInput, TableInput
+from ecbehave.memory import give_back
 from ecbehave.metrics.decision import places
 from ecbehave.models.rating_lists import without_rated
 from ecbehave.schema import binary_scores
 from ecbehave.stages import Context, clean, features, train, upstream
 from ecbehave.stages.decide import Rule, is_control
+from ecbehave.stages.embeddings import EmbeddingWriter
 from ecbehave.stages.filtering import filter_fingerprints
 from ecbehave.stages.input_writer import InputWriter, Request
 from ecbehave.stages.predict_lists import LIST_SCHEMAS, SCORES, Night, check_lists
 from ecbehave.stages.reasons import reasons
 from ecbehave.stages.sessions import sessions_fingerprint
-from ecbehave.tables import TableWriter, TableWriters, read_groups
+from ecbehave.tables import CHUNKS_PER_FILE, TableWriter, TableWriters, read_groups
 from ecbehave.tasks import make_task
 from ecbehave.windows import last_day, midnight, shift
 
 VERSION = 4
 
-_INPUT = ".input"
+_INPUT, _ASKED = ".input", "asked"
 _DAY = timedelta(days=1)
 
 
@@ -125,7 +128,7 @@ class _Scoring:
             "model": self.asked.part,
             "knows_until": self.meta["knows_until"],
         }
-        schemas = {SCORES: binary_scores(self.task.target)} if is_binary else LIST_SCHEMAS
+        schemas = LIST_SCHEMAS | ({SCORES: binary_scores(self.task.target)} if is_binary else {})
         asked = "users" if self.task.target is None else "pairs"
         self.context.progress.say(
             f"predict: {counts[asked]:,} {asked} scored as of {self.asked.as_of} "
@@ -145,47 +148,56 @@ class _Scoring:
 
     def _write_input(self) -> None:
         """Build the input as of the cutoff with the very code that built the train inputs."""
-        request = Request("asked", self.asked.cutoff)
+        request = Request(_ASKED, self.asked.cutoff)
         facts = LogFacts.from_info(self.info["facts"])
-        with TableWriters(self.folder / _INPUT) as writers:
+        with TableWriters(self.folder / _INPUT, chunks_per_file=CHUNKS_PER_FILE) as writers:
             writer = InputWriter(self.context, self.task, self.log, facts, writers, "predict")
             writer.build({kind: [request] for kind in self.kinds})
+        give_back()
 
-    def _matrix(self) -> MatrixInput | None:
-        if "matrix" not in self.kinds:
-            return None
-        return read_matrix(self.folder / _INPUT / "matrix" / "asked", self.asked.cutoff, has_labels=False)
+    def _known(self) -> Inputs:
+        """Return what is known of all, but for the table, which is read in parts."""
+        folder, cutoff = self.folder / _INPUT, self.asked.cutoff
+        matrix: MatrixInput | None = None
+        sequence: SequenceInput | None = None
+        if "matrix" in self.kinds:
+            matrix = read_matrix(folder / "matrix" / _ASKED, cutoff, has_labels=False)
+        if "sequence" in self.kinds:
+            sequence = read_sequence(folder / "sequence", _ASKED, cutoff)
+        return Inputs(cutoff, matrix=matrix, sequence=sequence)
 
-    def _parts(self, matrix: MatrixInput | None) -> Iterator[Inputs]:
+    def _parts(self, known: Inputs) -> Iterator[Inputs]:
         """Yield what is asked, a part of the table after the other; all rows of a user are in one part."""
         names, left = tuple(self.info["features"]), None
-        for rows in read_groups(self.folder / _INPUT / "table" / "asked.parquet"):
+        for rows in read_groups(self.folder / _INPUT / "table" / f"{_ASKED}.parquet"):
             whole = rows if left is None else pl.concat([left, rows])
             is_last = whole["user_hash"] == whole["user_hash"][-1]
             left = whole.filter(is_last)
-            yield Inputs(self.asked.cutoff, TableInput(whole.filter(~is_last), names), matrix)
+            yield replace(known, table=TableInput(whole.filter(~is_last), names))
         if left is not None:
-            yield Inputs(self.asked.cutoff, TableInput(left, names), matrix)
+            yield replace(known, table=TableInput(left, names))
 
     def _score_binary(self) -> dict[str, int]:
         """Score in a first pass; deciles and the rows to explain need all scores, so they come in a second."""
-        matrix = self._matrix()
-        score = np.concatenate([np.empty(0), *(self.model.score(part) for part in self._parts(matrix))])
+        known = self._known()
+        score = np.concatenate([np.empty(0), *(self.model.score(part) for part in self._parts(known))])
         place, done = places(score), 0
         counted = dict.fromkeys(("is_targeted", "is_control", "is_cold"), 0)
         n_explained = 0
-        with TableWriter(self.folder / SCORES, binary_scores(self.task.target)) as writer:
-            for data in self._parts(matrix):
+        vectors = EmbeddingWriter(self.folder, getattr(self.model, "kind", None), self.config.embeddings)
+        with TableWriter(self.folder / SCORES, binary_scores(self.task.target)) as writer, vectors:
+            for data in self._parts(known):
                 n_rows = cast("TableInput", data.table).n_rows
                 part = slice(done, done + n_rows)
                 scored = self._binary_rows(data, score[part], place[part], score.size)
                 counted = {name: n + int(scored[name].sum()) for name, n in counted.items()}
                 n_explained += scored["reason_1"].count()
                 writer.write(scored)
+                vectors.write(known, scored["user_id"].unique(maintain_order=True))
                 done += n_rows
         counts = {name.removeprefix("is_"): n for name, n in counted.items()}
         asked = "users" if self.task.target is None else "pairs"
-        return {asked: done} | counts | {"explained": n_explained}
+        return {asked: done} | counts | {"explained": n_explained} | vectors.counts
 
     def _binary_rows(
         self, data: Inputs, score: NDArray[np.float64], place: NDArray[np.int64], n_all: int
@@ -215,14 +227,16 @@ class _Scoring:
         return is_control(users, self.asked.as_of, config.seed, config.decision.control_share)
 
     def _score_ranking(self) -> dict[str, int]:
-        matrix = cast("MatrixInput", self._matrix())
+        known = self._known()
+        matrix = cast("MatrixInput", known.matrix)
         if self.task.output == "rating":
             matrix = without_rated(matrix)
+        known = replace(known, matrix=matrix)
         night = Night(self.context, self.model, matrix, self.asked.as_of, self.folder)
         own = models.input_types(self.context.config.model, self.task.name, self.task.question, "model")
-        parts = self._parts(matrix) if "table" in own else [Inputs(self.asked.cutoff, matrix=matrix)]
-        counts = night.write_lists(parts) | night.write_similar()
-        return counts | night.write_sessions(read_rules(self.folder / _INPUT / "matrix" / "asked"))
+        parts = self._parts(known) if "table" in own else [known]
+        counts = night.write_lists(parts) | night.write_similar() | night.write_embeddings(known)
+        return counts | night.write_sessions(read_rules(self.folder / _INPUT / "matrix" / _ASKED))
 
 
 def _said_of_lists(counts: Mapping[str, int]) -> str:

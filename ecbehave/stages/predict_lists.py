@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from ecbehave.config import Config, PreferenceTask
 from ecbehave.inputs.types import Inputs, MatrixInput
+from ecbehave.models import model_class, reads
 from ecbehave.models.protocol import Predictor
 from ecbehave.models.single import Single
-from ecbehave.schema import RANKING_SCORES, SESSION_SCORES, SIMILAR_ITEMS, SIMILAR_USERS
-from ecbehave.stages import Context, sessions, similar
+from ecbehave.schema import EMBEDDINGS, RANKING_SCORES, SESSION_SCORES, SIMILAR_ITEMS, SIMILAR_USERS
+from ecbehave.stages import Context, embeddings, sessions, similar
 from ecbehave.stages.lists import complete_lists
 from ecbehave.tables import TableWriter
 
@@ -25,10 +26,13 @@ LIST_SCHEMAS = {
     sessions.FILE: SESSION_SCORES,
     similar.ITEMS: SIMILAR_ITEMS,
     similar.USERS: SIMILAR_USERS,
+    embeddings.FILE: EMBEDDINGS,
 }
 
 #: Rows of lists that are completed and written at once.
 _ROWS = 1 << 20
+#: Users whose vectors are written at once.
+_USERS = 1 << 16
 _LIST = pl.DataFrame(schema={"user_id": pl.String, "item_id": pl.String, "score": pl.Float64})
 
 
@@ -36,9 +40,10 @@ def check_lists(config: Config) -> None:
     """Refuse to ask the model for what its kind cannot tell.
 
     Raises:
-        ConfigError: it knows nothing of sessions, or of what is similar.
+        ConfigError: it knows nothing of sessions, or of what is similar, or has no vectors.
     """
     similar.check_similar(config.predict, config.model.kind)
+    embeddings.check_embeddings(config)
     if config.predict.sessions is not None:
         sessions.check_sessions(config.model)
 
@@ -79,6 +84,15 @@ class Night:
                 writer.write(complete.with_columns(*columns))
         return {"users": n_listed, "cold": n_cold, "without_list": self.matrix.asked.size - n_listed}
 
+    def write_embeddings(self, known: Inputs) -> dict[str, int]:
+        """Write what the net knows of each user, where that is asked for; see `embeddings.EmbeddingWriter`."""
+        is_asked = self.context.config.predict.embeddings
+        ids, asked = self.matrix.users["user_id"], self.matrix.asked
+        with embeddings.EmbeddingWriter(self.folder, getattr(self.model, "kind", None), is_asked) as writer:
+            for start in range(0, asked.size, _USERS):
+                writer.write(known, ids.gather(asked[start : start + _USERS]))
+            return writer.counts
+
     def write_similar(self) -> dict[str, int]:
         """Write what is similar, where that is asked for; see `similar.write_similar`."""
         config = self.context.config.predict
@@ -101,7 +115,9 @@ class Night:
             self.context.progress.say(f"predict: {sessions.KEY}: {what} ({shown})")
         own = cast("Single", self.model).kind.config
         event = sessions.event_of(own, cast("PreferenceTask", config.task).event)
-        catalogue = sessions.Catalogue(self.matrix, rules, event)
+        is_sequential = reads(model_class(config.model.kind), "ranking") == "sequence"
+        timezone = config.dataset.timezone if is_sequential else None
+        catalogue = sessions.Catalogue(self.matrix, rules, event, timezone)
         return catalogue.write(self.folder / sessions.FILE, self.model, asked, config.predict.k)
 
 

@@ -14,6 +14,7 @@ from ecbehave.inputs.feature_names import ALL, FeatureName
 from ecbehave.inputs.sentences import sentence
 from ecbehave.inputs.types import Inputs, TableInput
 from ecbehave.models.protocol import Predictor
+from ecbehave.stages.event_reasons import event_reasons
 from ecbehave.tasks import Task
 
 #: The most reasons that a row may have.
@@ -42,7 +43,8 @@ def reasons(model: Predictor, data: Inputs, rows: Integers, task: Task, n: int) 
     """Return the reasons for some rows.
 
     Args:
-        model: of any kind; one that cannot explain itself gives none.
+        model: of any kind; one that reads events one after the other tells of these, and one that cannot explain itself
+            gives none.
         data: what is known at a cutoff, with a table of N rows.
         rows: [R] numbers of the rows to explain.
         task: says what a higher score means.
@@ -51,12 +53,18 @@ def reasons(model: Predictor, data: Inputs, rows: Integers, task: Task, n: int) 
     Returns:
         [N] `reason_1` to `reason_3`, null where there is none.
 
-    Cost: for trees, that of about a hundred predictions a row.
+    Cost: that of about a hundred predictions a row, for trees and for nets over events.
     """
     table = cast("TableInput", data.table)
     facts = Facts.of(table.features)
     found: list[list[str | None]] = [[None] * table.n_rows for _ in COLUMNS]
-    if n > 0 and model.explains:
+    if n > 0 and not model.explains:
+        chosen = TableInput(table.frame[rows], table.features)
+        told = event_reasons(model.event_drivers(data, rows, n), _raised(chosen, task), rows.size, n)
+        for column, texts in zip(found, told, strict=False):
+            for row, text in zip(rows.tolist(), texts, strict=True):
+                column[row] = text
+    elif n > 0:
         for start in range(0, rows.size, _AT_A_TIME):
             part = rows[start : start + _AT_A_TIME]
             chosen = TableInput(table.frame[part], table.features)

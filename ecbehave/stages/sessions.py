@@ -12,10 +12,11 @@ from ecbehave.config import ModelConfig, Predict
 from ecbehave.errors import ConfigError, DataError
 from ecbehave.inputs.barred import bar
 from ecbehave.inputs.facts import ANY
-from ecbehave.inputs.types import Inputs, MatrixInput
+from ecbehave.inputs.histories import microseconds
+from ecbehave.inputs.types import Inputs, MatrixInput, SequenceInput, SequenceLog
 from ecbehave.models import COMPOSITE, PLAIN, model_class, reads
 from ecbehave.models.protocol import Predictor
-from ecbehave.schema import MATRIX_USERS, SESSION_SCORES
+from ecbehave.schema import MATRIX_USERS, SESSION_SCORES, TS
 from ecbehave.sources.given import fingerprint, read_frame, require, text
 from ecbehave.stages.lists import complete_lists
 from ecbehave.tables import TableWriter
@@ -55,7 +56,9 @@ def check_sessions(model: ModelConfig) -> None:
 def serves(kind: str) -> bool:
     """Tell whether a kind answers for who has nothing but a list of items."""
     found = model_class(kind)
-    return reads(found, "ranking") == "matrix" and not getattr(found, "counts_at_scoring", False)
+    return reads(found, "ranking") in ("matrix", "sequence") and not getattr(
+        found, "counts_at_scoring", False
+    )
 
 
 def event_of(model: ModelConfig, event: str) -> str:
@@ -138,6 +141,8 @@ class Catalogue:
     """What must not be listed (`MATRIX_RULES`)."""
     event_type: str
     """What the items of sessions count as."""
+    timezone: str | None = None
+    """The shop's calendar, for a kind that reads sequences; None where it does not."""
 
     def write(self, file: Path, model: Predictor, sessions: pl.DataFrame, k: int) -> dict[str, int]:
         """Write a list for each session.
@@ -155,7 +160,9 @@ class Catalogue:
         with TableWriter(file, SESSION_SCORES) as writer:
             for block in in_blocks(sessions, _AT_ONCE):
                 data = self.as_users(block)
-                lists = pl.concat(model.list_blocks(Inputs(data.cutoff, matrix=data), k))
+                sequence = None if self.timezone is None else self.as_sequences(block, self.timezone)
+                known = Inputs(data.cutoff, matrix=data, sequence=sequence)
+                lists = pl.concat(model.list_blocks(known, k))
                 rows = complete_lists(lists, self._among_users(data), k).with_columns(
                     session_id=pl.col("user_id").str.strip_prefix(_MARK)
                 )
@@ -165,16 +172,11 @@ class Catalogue:
 
     def as_users(self, sessions: pl.DataFrame) -> MatrixInput:
         """Return whole sessions, sorted, as users who are asked; items that nobody has had are passed over."""
-        sessions = sessions.with_columns(session_id=_MARK + pl.col("session_id"))
-        names = sessions.select(user_id=pl.col("session_id").unique(maintain_order=True))
-        users = names.with_row_index("user_hash").with_columns(is_asked=pl.lit(value=True))
+        users = _users(sessions)
         items = self.night.items.select("item_id").with_row_index("item")
         pairs = (
             sessions.join(
-                names.with_row_index("user"),
-                left_on="session_id",
-                right_on="user_id",
-                maintain_order="left",
+                users.select("session_id", user="user_hash"), on="session_id", maintain_order="left"
             )
             .join(items, on="item_id", maintain_order="left")
             # Each item has an instant of its own.
@@ -186,11 +188,38 @@ class Catalogue:
         )
         data = MatrixInput(
             self.night.cutoff,
-            users.match_to_schema(MATRIX_USERS, integer_cast="upcast"),
+            users.select(*MATRIX_USERS).match_to_schema(MATRIX_USERS, integer_cast="upcast"),
             self.night.items,
             pairs,
         )
         return data if self.rules is None else bar(data, self.rules)
+
+    def as_sequences(self, sessions: pl.DataFrame, timezone: str) -> SequenceInput:
+        """Return whole sessions as sequences: an item comes a second after the other, the last one at the cutoff.
+
+        One without any item that the catalogue has is not in the log.
+
+        Args:
+            sessions: sorted, as in `as_users`.
+            timezone: the shop's calendar.
+        """
+        cutoff = self.night.cutoff
+        n_later = pl.int_range(pl.len()).reverse().over("session_id")
+        events = (
+            sessions.join(self.night.items, on="item_id", maintain_order="left")
+            .join(_users(sessions), on="session_id", maintain_order="left")
+            .select(
+                pl.col("user_hash").cast(pl.UInt64),
+                "user_id",
+                "item_id",
+                "category",
+                ts=pl.lit(cutoff, TS) - pl.duration(seconds=n_later),
+                event_type=pl.lit(self.event_type),
+            )
+        )
+        log = SequenceLog.of(events, timezone)
+        now = np.full(log.users.height, microseconds(cutoff))
+        return SequenceInput(cutoff, log, log.offsets[1:], now)
 
     def _measured(self) -> dict[str, pl.Expr]:
         return {
@@ -210,3 +239,11 @@ class Catalogue:
             barred = csr_array(vstack([nothing, barred], format="csr"))
         users = pl.concat([others, sessions.users])
         return replace(sessions, users=users, pairs=self.night.pairs, barred=barred)
+
+
+def _users(sessions: pl.DataFrame) -> pl.DataFrame:
+    """Return `session_id` of each session with what it has as a user: `user_hash`, `user_id`, `is_asked`."""
+    names = sessions.select(pl.col("session_id").unique(maintain_order=True))
+    return names.with_row_index("user_hash").with_columns(
+        user_id=_MARK + pl.col("session_id"), is_asked=pl.lit(value=True)
+    )

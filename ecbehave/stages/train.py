@@ -1,8 +1,10 @@
 """train: `inputs/` -> `model/`: the judged model, its baseline, and the refit that scores."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import numpy as np
@@ -11,7 +13,6 @@ from numpy.typing import NDArray
 from ecbehave.artifacts import Artifact, Built, Outcome, Spec, changed_keys
 from ecbehave.config import PREPARATION, ModelConfig
 from ecbehave.errors import ArtifactError, DataError
-from ecbehave.inputs.matrix import read_matrix
 from ecbehave.inputs.types import Inputs, TableInput
 from ecbehave.metrics.classification import best_f1_threshold
 from ecbehave.models import COMPOSITE, making, model_class
@@ -21,7 +22,8 @@ from ecbehave.models.labels import labels_of
 from ecbehave.models.prepared import transform_for
 from ecbehave.models.protocol import Options, Predictor
 from ecbehave.models.storage import check_folder, load_json, reading, save_json
-from ecbehave.stages import Context, clean, features, ingest, tuning, upstream
+from ecbehave.stages import Context, clean, features, ingest, processes, tuning, upstream
+from ecbehave.stages.long_fits import LongFits
 from ecbehave.tasks import make_task
 
 VERSION = 4
@@ -56,21 +58,43 @@ def spec(context: Context) -> Spec:
 
 
 def run(context: Context) -> Outcome:
-    """Fit the model, its baseline and the refit."""
+    """Fit the model, its baseline and the refit.
+
+    Of several processes only the first one publishes; checkpoints of fits are kept until then.
+    """
     inputs = upstream(context, "features", features.name(context), features.spec)
-    return context.workspace.produce(
+    made_from = spec(context)
+    fits = LongFits(context.workspace.root / context.config.name, made_from.fingerprint, context.progress)
+    if processes.is_follower():
+        return _follow(context, made_from, lambda folder: _Training(context, inputs, folder, fits).build())
+    if context.force:
+        fits.forget()
+    outcome = context.workspace.produce(
         name(context),
-        spec(context),
-        lambda folder: _Training(context, inputs, folder).build(),
+        made_from,
+        lambda folder: _Training(context, inputs, folder, fits).build(),
         force=context.force,
     )
+    if outcome.status == "done":
+        fits.forget()
+    return outcome
+
+
+def _follow(context: Context, made_from: Spec, build: Callable[[Path], Built]) -> Outcome:
+    """Do what the first process does, for its gradients, and throw away what comes of it."""
+    published = None if context.force else context.workspace.read(name(context), check_sizes=False)
+    if published and published.fingerprint == made_from.fingerprint and published.is_whole():
+        return Outcome("skipped", published)
+    with TemporaryDirectory() as folder:
+        built = build(Path(folder))
+    return Outcome("done", Artifact(context.workspace.root / name(context), {"info": built.info}))
 
 
 class _Training:
     """One run of the stage."""
 
-    def __init__(self, context: Context, inputs: Artifact, folder: Path) -> None:
-        self.context, self.inputs, self.folder = context, inputs, folder
+    def __init__(self, context: Context, inputs: Artifact, folder: Path, fits: LongFits) -> None:
+        self.context, self.inputs, self.folder, self.fits = context, inputs, folder, fits
         self.task = make_task(context.config.task)
         self.kinds = features.input_types(context)
         self.options = Options(
@@ -96,6 +120,8 @@ class _Training:
                 self.context.progress.say(f"train: {config.model.kind} once more, on the later windows too")
                 info[REFIT] = self._refit(model, meta)
                 advance(1)
+        if self.fits.curves:
+            info["training"] = self.fits.curves
         info |= {key: self.inputs.info[key] for key in ("facts", "features")}
         info["made_with"] = {
             stage.__name__.split(".")[-1]: stage.settings(self.context) for stage in MADE_WITH
@@ -121,10 +147,12 @@ class _Training:
         self.context.progress.say(f"train: {config.kind} on {on}")
         if self.task.output == "binary":
             _check_validation(labels_of(valid))
-        model = making.make(config, self.task.question)
-        model.fit([*train, valid[-1].as_history()], valid, self.options)
+        model, place = making.make(config, self.task.question), place_of(part, self.inputs, origin)
+        with self.fits.follow(place, self.options) as options:
+            model.fit([*train, valid[-1].as_history()], valid, options)
         if self._fits_on_validation:
-            model.fit([self._read("test", origin)[-1].as_history()], [], self.options)
+            with self.fits.follow(f"{place}/again", self.options) as options:
+                model.fit([self._read("test", origin)[-1].as_history()], [], options)
         until = features.windows_of(self.inputs, "validation", origin)[-1].end.isoformat()
         meta = {
             "kind": config.kind,
@@ -134,7 +162,7 @@ class _Training:
         }
         if self.task.output == "binary":
             meta |= self._calibrate(model, valid)
-        self._save(model, place_of(part, self.inputs, origin), meta)
+        self._save(model, place, meta)
         return model, meta
 
     @property
@@ -181,13 +209,10 @@ class _Training:
         # Lives that were moved in time for leave-one-out are of no use here: the newest history has all of them.
         splits = () if self._leaves_one_out else ("train", "validation", "test")
         everything = [part for split in splits for part in self._read(split)]
-        until = self.inputs.info["end"]
-        end = clean.instant(until)
-        if "matrix" in self.kinds:
-            newest = self.inputs.path / "matrix" / features.NEWEST
-            everything.append(Inputs(end, matrix=read_matrix(newest, end, has_labels=False)))
-        model.fit(everything, [], self.options)
-        refit = meta | {"knows_until": until}
+        newest = features.read_newest(self.inputs, self.kinds)
+        with self.fits.follow(REFIT, self.options) as options:
+            model.fit(everything if newest is None else [*everything, newest], [], options)
+        refit = meta | {"knows_until": self.inputs.info["end"]}
         self._save(model, REFIT, refit)
         return refit
 

@@ -19,6 +19,7 @@ from ecbehave.models import tuner
 from ecbehave.models.protocol import Options
 from ecbehave.models.search import Domain, for_rows
 from ecbehave.models.tuner import State, Trial, Values
+from ecbehave.progress import in_words
 from ecbehave.stages import Context
 from ecbehave.stages.time_limit import TimeUp, time_limit
 from ecbehave.stages.tuning_file import load, store
@@ -171,7 +172,7 @@ class _Search:
         if n_left == 0 or self._seconds_left() <= 0:
             return ""
         each = fmean(trial.seconds for trial in self.trials)
-        return f"; {_in_words(min(n_left * each, self._seconds_left()))} left"
+        return f"; {in_words(min(n_left * each, self._seconds_left()))} left"
 
     def result(self) -> Tuned:
         """Return the best trial's settings; those of the config, where not even these were judged in time."""
@@ -203,12 +204,6 @@ def _best(tried: Sequence[Trial]) -> int | None:
     """Return the number of the first trial with the highest mean; None where none was judged at every origin."""
     means = {n: fmean(trial.scores) for n, trial in enumerate(tried) if trial.state == "complete"}
     return max(means, key=lambda n: means[n], default=None)
-
-
-def _in_words(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(seconds, 1):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def winning_yaml(context: Context, tuned: Tuned) -> str:

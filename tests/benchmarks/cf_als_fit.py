@@ -67,6 +67,7 @@ def _matrix_input(observed: csr_array, asked: NDArray[np.int64]) -> Any:
         event_type=pl.lit("purchase"),
         n_events=pl.lit(1, pl.UInt32),
         days_since=pl.lit(0, pl.Float32),
+        place=pl.lit(0, pl.UInt32),
     )
     return MatrixInput(datetime(2024, 1, 1, tzinfo=UTC), users, items, pairs, barred=observed)
 

@@ -10,7 +10,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +77,6 @@ def ours(observed: csr_array) -> Answer:
     from ecbehave.models.top_k import top_k
 
     data = _matrix_input(observed, np.arange(observed.shape[0]))
-    data = replace(data, pairs=data.pairs.with_columns(place=pl.lit(0, pl.UInt32)))
     plain = {"neighbours": N_NEAR, "min_users": 1, "shrink": 0, "repeat_weight": 0}
     config = ItemKnnConfig.model_validate({"kind": "item_knn"} | plain)
     started = time.perf_counter()

@@ -38,6 +38,7 @@ def ours(matrix: csr_array) -> Fitted:
         "event_type": "purchase",
         "n_events": matrix.data.astype(np.uint32),
         "days_since": np.zeros(matrix.nnz, np.float32),
+        "place": np.zeros(matrix.nnz, np.uint32),
     }
     data = MatrixInput(
         datetime(2024, 1, 1, tzinfo=UTC),

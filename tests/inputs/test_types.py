@@ -1,11 +1,13 @@
-"""The table container: what is unknown, and cutoffs below one another."""
+"""The containers: what is unknown, cutoffs below one another, and who is where in a log."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
+from planted import sequences, walkers
 
-from ecbehave.inputs.types import TableInput
+from ecbehave.inputs.types import Inputs, TableInput
 from ecbehave.schema import TABLE_KEYS
 
 
@@ -54,3 +56,24 @@ def test_a_pair_is_known_by_its_target_too() -> None:
     assert pairs.key_names == (*TABLE_KEYS, "category")
     assert pairs.keys.select("user_id", "category").rows() == [("a", "x"), ("a", "y")]
     assert pairs.categorical == ()
+
+
+def test_users_are_found_in_a_log_by_their_ids() -> None:
+    data = sequences([(2, "i1", "view", 3.0), (5, "i2", "view", -1.0)], 6, ["i1", "i2"]).sequence
+    assert data is not None
+    assert data.rows(pl.Series(["u0005", "nobody", "u0002", "u0005"])).tolist() == [1, -1, 0, 1]
+    assert data.rows(pl.Series([], dtype=pl.String)).tolist() == []
+    assert data.starts.tolist() == [0, 1]
+    assert data.ends.tolist() == [1, 1]
+
+
+def test_a_history_keeps_what_needs_no_future() -> None:
+    data = walkers(4)
+    whole = replace(data, table=table(1, ["a"], [1.0]))
+    assert data.matrix is not None
+    assert data.matrix.labels is not None
+    past = whole.as_history()
+    assert past.sequence is data.sequence
+    assert past.matrix == replace(data.matrix, labels=None)
+    assert past.table is None
+    assert Inputs(data.cutoff).as_history() == Inputs(data.cutoff)

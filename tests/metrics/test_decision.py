@@ -61,6 +61,18 @@ def test_no_rows_have_no_curve() -> None:
 def test_places_by_descending_score_and_of_equal_ones_the_earlier_row_first() -> None:
     assert places([0.1, 0.9, 0.5, 0.9]).tolist() == [3, 0, 2, 1]
     assert places([]).tolist() == []
+    assert places([]).dtype == places([0.5]).dtype == np.int64
+
+
+def test_places_among_all_rows_are_those_among_the_rows_of_one_group() -> None:
+    """Ties, both zeros and both infinities; what is no number comes last."""
+    score = RNG.choice([0.0, -0.0, 1.5, -2.5, np.inf, -np.inf, np.nan], 500)
+    found, before = places(score), score.copy()
+    assert found.tolist() == places(score, np.zeros(500)).tolist()
+    value = np.where(np.isnan(score), -np.inf, score)
+    by_hand = sorted(range(500), key=lambda row: (np.isnan(score[row]), -value[row], row))
+    assert [by_hand.index(row) for row in range(500)] == found.tolist()
+    np.testing.assert_array_equal(score, before)
 
 
 def test_places_among_the_rows_of_a_group() -> None:

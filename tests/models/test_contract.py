@@ -24,6 +24,8 @@ from planted import (
     matrix,
     predict,
     raters,
+    regulars,
+    returners,
     shoppers,
     table,
     visitors,
@@ -57,6 +59,8 @@ every_kind = pytest.mark.parametrize("kind", PLAIN)
 
 def planted(kind: str, output: str, seed: int = 0) -> Any:
     read = model_class(kind).inputs[output]
+    if read == "sequence":
+        return returners(seed) if output == "binary" else regulars(seed)
     if read == "all":
         return Inputs(CUTOFF, customers(seed=seed), shoppers(seed=seed))
     if output == "rating":
@@ -88,7 +92,7 @@ def test_describes_itself(kind: str):
     assert found.config_class.model_fields["kind"].annotation == Literal[kind]
     assert all(field.description for name, field in found.config_class.model_fields.items() if name != "kind")
     assert set(found.inputs) <= {"binary", "pairs", "ranking", "rating"}
-    assert set(found.inputs.values()) <= {"table", "matrix", "all"}
+    assert set(found.inputs.values()) <= {"table", "matrix", "sequence", "all"}
 
 
 @every_kind
@@ -137,7 +141,10 @@ def test_config_refuses_an_unknown_kind():
 def test_input_type_is_what_the_kind_declares(kind: str, output: str):
     config = model_class(kind).config_class(kind=kind)
     read = model_class(kind).inputs[output]
-    expected = {"table", "matrix"} if read == "all" else {read}
+    beside = {"binary": {"table"}, "pairs": {"table", "matrix"}, "ranking": {"matrix"}}
+    expected = {"all": {"table", "matrix"}, "sequence": {"sequence"} | beside.get(output, set())}.get(
+        read, {read}
+    )
     assert input_types(config, "some task", output, "model") == expected
 
 
@@ -244,7 +251,7 @@ def test_the_likeliest_item_comes_first(kind: str):
 @every_ranker
 def test_the_best_candidate_of_a_user_comes_first(kind: str):
     config = make(kind).config
-    given = [Inputs(CUTOFF, candidates(seed=seed), visitors(seed=seed)) for seed in range(3)]
+    given = [replace(regulars(seed), table=candidates(seed=seed)) for seed in range(3)]
     model = Single(config, "ranking").fit(given[:1], given[1:2], replace(ONCE, output="ranking"))
     scored = model.lists(given[2], 2)
     assert scored.schema == {"user_id": pl.String, "item_id": pl.String, "score": pl.Float64}
@@ -310,8 +317,11 @@ def test_users_and_items_never_seen_before(kind: str):
 @every_case
 def test_nobody_is_asked(kind: str, output: str):
     model, data = fitted(kind, output), planted(kind, output)
-    if isinstance(data, Inputs):
-        nobody: Any = replace(data, table=replace(data.table, frame=data.table.frame.clear()))  # type: ignore[type-var, union-attr]
+    if isinstance(data, Inputs) and data.table is None:
+        users = data.matrix.users.with_columns(is_asked=pl.lit(value=False))  # type: ignore[union-attr]
+        nobody: Any = replace(data, matrix=replace(data.matrix, users=users))  # type: ignore[type-var]
+    elif isinstance(data, Inputs):
+        nobody = replace(data, table=replace(data.table, frame=data.table.frame.clear()))  # type: ignore[type-var, union-attr]
     elif isinstance(data, TableInput):
         nobody = replace(data, frame=data.frame.clear())
     else:

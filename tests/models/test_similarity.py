@@ -10,7 +10,7 @@ from scipy.sparse import csr_array, random_array
 
 from ecbehave.models.best import best_per_row
 from ecbehave.models.cf import mutual, similarity
-from ecbehave.models.cf.mutual import narrow
+from ecbehave.models.cf.products import narrow, product
 from ecbehave.models.cf.similarity import Similarity, similar_rows, similar_to
 
 KINDS = ["cosine", "pearson", "adjusted_cosine", "shared_cosine", "euclidean", "jaccard"]
@@ -230,6 +230,23 @@ def test_whole_numbers_are_summed_in_32_bits_only_where_that_is_exact():
     # 4095^2 fits into 24 bits once.
     assert width(4095.0, 1) == np.float32
     assert width(4095.0, 2) == np.float64
+
+
+@pytest.mark.parametrize(("left_type", "right_type"), [(np.float32, np.float64), (np.float64, np.complex128)])
+@pytest.mark.parametrize("width", [np.int32, np.int64])
+def test_products_like_those_of_dense_matrices(left_type: Any, right_type: Any, width: Any):
+    rng = np.random.default_rng(5)
+    left, right = some(rng, 30, 20, 0.3, whole=True), some(rng, 20, 9, 0.3, whole=True)
+    # Sums that are 0 are not stored.
+    left.data *= rng.choice([-1, 1], left.nnz)
+    left, right = left.astype(left_type), right.astype(right_type)
+    left.indices, left.indptr = left.indices.astype(width), left.indptr.astype(width)
+    found, expected = product(left, right), left.toarray() @ right.toarray()
+    assert found.dtype == right_type
+    np.testing.assert_array_equal(found.toarray(), expected)
+    assert found.nnz == found.data.size == np.count_nonzero(expected) < (abs(left) @ abs(right)).nnz
+    assert product(left[:0], right).shape == (0, 9)
+    assert product(csr_array((2, 20)), right).nnz == 0
 
 
 # ---- the best of each row

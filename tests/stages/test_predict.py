@@ -1,9 +1,12 @@
 """predict: a row for everybody who is asked, as of a day, by a model that has not seen beyond it."""
 
 import json
+import math
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,7 @@ from stage_runs import Runs, table
 
 from ecbehave.artifacts import Artifact
 from ecbehave.errors import DataError
-from ecbehave.schema import BINARY_SCORES, RANKING_SCORES
+from ecbehave.schema import BINARY_SCORES, RANKING_SCORES, TABLE_KEYS
 
 END = WEEK_0 + timedelta(weeks=N_WEEKS)
 LATEST = date(2024, 4, 21)
@@ -299,6 +302,30 @@ def test_the_same_inputs_give_the_same_bytes(asking: Runs, copy_of: CopyOf, thre
     after = data_files(runs.shop.workspace / "shop")
     assert before.keys() == after.keys()
     assert [name for name in before if before[name] != after[name]] == []
+
+
+def test_a_crowd_comes_in_many_parts_and_files(
+    asking: Runs, copy_of: CopyOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores, deciles, targets, control and reasons are the same bytes as from one part of one file."""
+    runs = copy_of(asking, **ASKING, decision={"kind": "capacity", "top": 40, "control_share": 0.3})
+    runs.do("predict")
+    before, files = data_files(runs.shop.workspace / "shop/predictions"), []
+
+    def remove(folder: Path) -> None:
+        files.append(len(list((folder / "table").iterdir())))
+        rmtree(folder)
+
+    n_rows = scores(runs, LATEST).height
+    stored = json.loads((runs.shop.workspace / "shop/model/manifest.json").read_text())
+    n_columns = len(TABLE_KEYS) + len(stored["info"]["features"])
+    monkeypatch.setattr("ecbehave.tables._VALUES", 10 * n_columns)
+    monkeypatch.setattr("ecbehave.stages.predict.CHUNKS_PER_FILE", 2 * n_columns)
+    monkeypatch.setattr("ecbehave.stages.predict.rmtree", remove)
+    runs.do("predict", force=True)
+    assert files == [math.ceil(n_rows / 20)]
+    assert files[0] > 3
+    assert data_files(runs.shop.workspace / "shop/predictions") == before
 
 
 def test_nothing_of_the_input_is_left_beside_the_scores(asking: Runs) -> None:

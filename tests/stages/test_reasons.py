@@ -10,6 +10,7 @@ from planted import CUTOFF, table
 
 from ecbehave.config import ChurnTask, PurchaseTask
 from ecbehave.inputs.types import Inputs, TableInput
+from ecbehave.models.protocol import DRIVERS
 from ecbehave.stages import reasons as stage
 from ecbehave.stages.reasons import COLUMNS, Facts, reasons, strongest
 from ecbehave.tasks import make_task
@@ -24,6 +25,9 @@ class Linear:
     def __init__(self, *, explains: bool = True, **weights: float) -> None:
         self.explains, self.weights = explains, weights
         self.asked: list[int] = []
+
+    def event_drivers(self, data: Inputs, rows: Any, n: int) -> pl.DataFrame:  # noqa: ARG002
+        return pl.DataFrame(schema=DRIVERS)
 
     def contributions(self, data: Inputs) -> Any:
         assert data.table is not None
@@ -267,3 +271,28 @@ def test_a_model_that_cannot_explain_is_not_asked() -> None:
     model = Linear(explains=False)
     assert explained(model, given({RECENCY: [3.0]})) == [(None, None, None)]
     assert model.asked == []
+
+
+class Reading(Linear):
+    """A model that tells of events."""
+
+    def event_drivers(self, data: Inputs, rows: Any, n: int) -> pl.DataFrame:  # noqa: ARG002
+        told = {
+            "row": np.arange(rows.size),
+            "effect": 1.0 - rows,
+            "event_type": "view",
+            "n_events": 1,
+            "days": rows,
+        }
+        return pl.DataFrame(dict.fromkeys(DRIVERS) | told).cast(DRIVERS)  # type: ignore[arg-type]
+
+
+def test_a_model_that_reads_events_tells_of_these() -> None:
+    data = given({RECENCY: [3.0, 4.0, 5.0, 6.0]})
+    found = reasons(Reading(explains=False), data, np.array([0, 2]), CHURN, 2)
+    assert found.rows() == [
+        ("view less than a day ago (raises the churn risk)", None, None),
+        (None, None, None),
+        ("view 2 days ago (lowers the churn risk)", None, None),
+        (None, None, None),
+    ]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from planted import ONCE, SETTINGS, Pair, matrix, visitors
+from planted import ONCE, SETTINGS, Pair, event_log, known_before, known_events, matrix, visitors
 from shops import PREFERENCE
 from stage_runs import Runs, table
 
@@ -17,7 +17,7 @@ from ecbehave.artifacts import Artifact
 from ecbehave.errors import ConfigError, DataError
 from ecbehave.inputs.barred import Filters
 from ecbehave.inputs.types import Inputs
-from ecbehave.models import PLAIN, model_class
+from ecbehave.models import PLAIN, model_class, reads
 from ecbehave.models.making import make as make_predictor
 from ecbehave.schema import MATRIX_USERS, PAIRS, SESSION_SCORES
 from ecbehave.stages import sessions
@@ -137,6 +137,38 @@ def test_a_session_is_a_user_with_its_items_in_order() -> None:
     assert {name: data.pairs.schema[name] for name in stored} == stored
 
 
+def test_a_session_is_a_sequence_whose_last_item_lies_at_the_cutoff() -> None:
+    asked = of_lists(s1=["c", "zz", "a", "c", "b"], s2=["zz"], s3=["d"], s4=[])
+    categories = pl.Series("category", ["x", None, "y", "x", None])
+    night = catalogue().night
+    known = catalogue("view", items=night.items.with_columns(categories))
+    data = known.as_sequences(asked, "America/New_York")
+    assert data.cutoff == night.cutoff
+    assert data.target == "item"
+    # In the same order as the users of the matrix; who has no item that is known has no row.
+    users = known.as_users(asked).users["user_id"]
+    assert data.rows(users).tolist() == [0, -1, 1, -1]
+    found = known_events(data)
+    seconds = ((found["ts"] - night.cutoff).dt.total_seconds()).to_list()
+    columns = ["user_id", "item", "category", "event_type"]
+    assert list(zip(*found.select(columns).get_columns(), seconds, strict=True)) == [
+        ("\0s1", "c", "y", "view", -3),
+        ("\0s1", "a", "x", "view", -2),
+        ("\0s1", "c", "y", "view", -1),
+        ("\0s1", "b", None, "view", 0),
+        ("\0s3", "d", "x", "view", 0),
+    ]
+    assert (data.now == data.log.ts[data.ends - 1]).all()
+    # The cutoff is a Friday's midnight in UTC: the evening of Thursday in New York.
+    assert data.log.hour[-1] == 3 * 24 + 19
+    assert np.isnan(data.log.price).all()
+
+
+def test_sessions_that_know_nothing_are_no_sequences() -> None:
+    data = catalogue().as_sequences(of_lists(s1=[], s2=["zz"]), "UTC")
+    assert (data.log.n_events, data.ends.size, data.now.size) == (0, 0, 0)
+
+
 def fitted(**settings: Any) -> Any:
     config = model_class("item_knn").config_class.model_validate(
         {"kind": "item_knn", "min_users": 1, "event_weights": {"purchase": 1.0}} | settings
@@ -200,14 +232,23 @@ def test_blocks_and_the_order_of_sessions_change_no_byte(
 def test_a_session_is_scored_by_itself(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of every kind that answers sessions, other sessions and users of the same name change nothing."""
     night = visitors(12, 8)
+    had = night.pairs.select(
+        pl.col("user").cast(pl.Int64),
+        night.items["item_id"].gather(night.pairs["item"]),
+        "event_type",
+        "days_since",
+    )
+    known = Inputs(night.cutoff, matrix=night, sequence=known_before(event_log(had.rows())))
+    is_sequential = reads(model_class(kind), "ranking") == "sequence"
     settings = SETTINGS.get(kind, {})
     config = model_class(kind).config_class.model_validate({"kind": kind} | settings)
-    model = make_predictor(config, "ranking").fit([Inputs(night.cutoff, matrix=night)], [], RANKED)
+    model = make_predictor(config, "ranking").fit([known], [], RANKED)
     asked = of_lists(u0001=["i03", "i00"], w=["i03", "i00"], x=["i05"], y=["i03", "zz"], z=[])
     contents = []
     for at_once in (1, 100):
         monkeypatch.setattr(sessions, "_AT_ONCE", at_once)
-        Catalogue(night, None, "purchase").write(tmp_path / "s.parquet", model, asked, 4)
+        of_night = Catalogue(night, None, "purchase", "UTC" if is_sequential else None)
+        of_night.write(tmp_path / "s.parquet", model, asked, 4)
         contents.append((tmp_path / "s.parquet").read_bytes())
     assert contents[0] == contents[1]
     found = pl.read_parquet(tmp_path / "s.parquet").partition_by("session_id", as_dict=True)

@@ -19,6 +19,7 @@ from ecbehave.models.cf import symmetric
 from ecbehave.models.cf.alike import most_alike
 from ecbehave.models.cf.dense import with_repeats
 from ecbehave.models.cf.vocabulary import align
+from ecbehave.models.cf.weighted import weighted_pairs
 from ecbehave.models.protocol import Block, Options, Reads
 from ecbehave.models.storage import load_arrays, load_json, reading, save_arrays, save_json
 
@@ -122,19 +123,7 @@ class Ease:
 
     def _weighted(self, data: MatrixInput, strength: pl.Expr) -> csr_array:
         """Return the strength of a user's events with an item times their type's weight [U, I]."""
-        types = {
-            "event_type": list(self.config.event_weights),
-            "type_weight": list(self.config.event_weights.values()),
-        }
-        weighted = (
-            data.pairs.join(
-                pl.DataFrame(types, {"event_type": pl.String, "type_weight": pl.Float64}), on="event_type"
-            )
-            .with_columns(weight=pl.col("type_weight") * strength)
-            .sort("user", "item", "event_type")
-            .group_by("user", "item", maintain_order=True)
-            .agg(pl.col("weight").sum())
-        )
+        weighted = weighted_pairs(data, self.config.event_weights, strength)
         return data.csr(weighted, weighted["weight"].to_numpy())
 
     def scores(self, data: MatrixInput) -> Iterator[Block]:

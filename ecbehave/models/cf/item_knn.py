@@ -18,6 +18,7 @@ from ecbehave.models.cf.directed import Visits, followers
 from ecbehave.models.cf.rated_items import Rated, RatedItems
 from ecbehave.models.cf.similarity import Similarity, similar_rows
 from ecbehave.models.cf.vocabulary import align
+from ecbehave.models.cf.weighted import weighted_pairs
 from ecbehave.models.protocol import Block, Options, Reads
 from ecbehave.models.storage import load_arrays, load_json, reading, save_arrays, save_json
 from ecbehave.parallel import in_order
@@ -131,13 +132,14 @@ class ItemKnn:
 
     def _of_events(self, data: MatrixInput, threads: int) -> csr_array:
         config = self.config
-        weighted = self._weighted(data, (1 + pl.col("n_events")).log())
+        weighted = weighted_pairs(data, config.event_weights, (1 + pl.col("n_events")).log())
         if weighted.height == 0:
             raise DataError(
                 f"item_knn has no events to learn from: none of {', '.join(config.event_weights)} "
                 f"occurs with an item; set model.event_weights to the log's event types"
             )
-        weighted = weighted.filter(pl.len().over("item") >= config.min_users)
+        n_users = np.bincount(weighted["item"])
+        weighted = weighted.filter(n_users[weighted["item"]] >= config.min_users)
         by_item = csr_array(data.csr(weighted, weighted["weight"].to_numpy()).T)
         how = Similarity(
             config.similarity, config.neighbours, config.shrink, config.threshold, config.significance
@@ -146,8 +148,8 @@ class ItemKnn:
         if config.directed_weight:
             share = np.float32(config.directed_weight)
             similarity = similarity * (1 - share) + self._followers(data, weighted, threads) * share
-        n_users = np.maximum(np.diff(by_item.indptr), 1)
-        similarity.data *= (n_users[similarity.indices] ** config.popularity_exponent).astype(np.float32)
+        popular = np.maximum(np.diff(by_item.indptr), 1) ** config.popularity_exponent
+        similarity.data *= popular.astype(np.float32)[similarity.indices]
         similarity.eliminate_zeros()
         similarity.sort_indices()
         return csr_array(similarity)
@@ -165,28 +167,6 @@ class ItemKnn:
             config.directed_damping,
             config.neighbours,
             threads,
-        )
-
-    def _weighted(self, data: MatrixInput, strength: pl.Expr) -> pl.DataFrame:
-        """Return one row per user and item, sorted by both.
-
-        Returns:
-            `user`, `item`, `weight` (the strength of its events times their type's weight), `type_weight` (the highest
-            one), `place` (of the newest).
-        """
-        types = pl.DataFrame(
-            {
-                "event_type": list(self.config.event_weights),
-                "type_weight": list(self.config.event_weights.values()),
-            },
-            schema={"event_type": pl.String, "type_weight": pl.Float64},
-        )
-        return (
-            data.pairs.join(types, on="event_type")
-            .with_columns(weight=pl.col("type_weight") * strength)
-            .sort("user", "item", "event_type")
-            .group_by("user", "item", maintain_order=True)
-            .agg(pl.col("weight").sum(), pl.col("type_weight").max(), pl.col("place").min())
         )
 
     def scores(self, data: MatrixInput) -> Iterator[Block]:
@@ -216,7 +196,8 @@ class ItemKnn:
         half_life_days = self.config.half_life.total_seconds() / 86_400
         decay = 0.5 ** (pl.col("days_since").cast(pl.Float64) / half_life_days)
         by_place = self.config.place_decay ** pl.col("place").cast(pl.Float64)
-        weighted = self._weighted(data, pl.col("n_events") * decay * by_place)
+        strength = pl.col("n_events") * decay * by_place
+        weighted = weighted_pairs(data, self.config.event_weights, strength)
         return data.csr(weighted, weighted["weight"].to_numpy())
 
     def ratings(self, data: MatrixInput, pairs: pl.DataFrame) -> NDArray[np.float64]:

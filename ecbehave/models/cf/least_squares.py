@@ -14,8 +14,9 @@ from scipy.sparse import csr_array
 
 from ecbehave.parallel import in_order
 
-#: Numbers in the gathered factors of one block: 2 MB of float32, few enough for the processor's cache.
-_BLOCK_NUMBERS = 500_000
+#: Numbers in the gathered factors of one block: 4 MB of float32, few enough for the processor's cache, and enough for
+#: threads not to wait for Python's lock most of the time.
+_BLOCK_NUMBERS = 1_000_000
 #: Observations of a long row that are gathered at once.
 _PIECE = 4096
 #: With a start, rows of more observations than this are brought nearer in so many steps, instead of solved.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from ecbehave.inputs.types import MatrixInput
+from ecbehave.models.cf.weighted import weighted_pairs
 from ecbehave.models.storage import load_arrays, load_json, reading, save_arrays, save_json
 
 _DAY = timedelta(days=1)
@@ -26,23 +27,19 @@ class Weighing:
     half_life: timedelta
     """Time after which an event counts half."""
 
-    def pairs(self, data: MatrixInput) -> pl.DataFrame:
+    def pairs(self, data: MatrixInput, strength: pl.Expr | None = None) -> pl.DataFrame:
         """Return `user`, `item`, `place` (Int64) and `weight` (Float64), a row per pair, sorted by the first two.
 
-        The weight is the sum over event types of type weight x log(1 + events) x decay, the place that of the newest.
+        The weight is the sum over event types of type weight x strength x decay, the place that of the newest.
+
+        Args:
+            data: who had what.
+            strength: of `n_events` events of one type; by default log(1 + events).
         """
-        types = pl.DataFrame(
-            {"event_type": list(self.event_weights), "type_weight": list(self.event_weights.values())},
-            schema={"event_type": pl.String, "type_weight": pl.Float64},
-        )
+        strength = (1 + pl.col("n_events")).log() if strength is None else strength
         decay = 0.5 ** (pl.col("days_since").cast(pl.Float64) / (self.half_life / _DAY))
-        return (
-            data.pairs.join(types, on="event_type")
-            .with_columns(weight=pl.col("type_weight") * (1 + pl.col("n_events")).log() * decay)
-            .sort("user", "item", "event_type")
-            .group_by("user", "item", maintain_order=True)
-            .agg(pl.col("weight").sum(), pl.col("place").min())
-            .with_columns(pl.col("user", "item", "place").cast(pl.Int64))
+        return weighted_pairs(data, self.event_weights, strength * decay).select(
+            pl.col("user", "item", "place").cast(pl.Int64), "weight"
         )
 
 

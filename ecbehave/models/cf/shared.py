@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from ecbehave.models.cf.products import product
+
 Floats = NDArray[np.float64]
 
 
@@ -51,16 +53,16 @@ class Shared:
         """Return the sums for some rows of the first matrix."""
         a, b, up = self.queries[first:last], self.base, self.raised_by
         a1, b1 = np.ones_like(a.data), np.ones_like(b.data)
-        with_products = csr_array(_with(a, a.data + 1j * a1) @ b)
-        product, other = with_products.data.real, with_products.data.imag
-        of_own = csr_array(_with(a, a.data + 1j * a.data**2) @ _with(b, b1)).data
-        of_other = csr_array(_with(a, a1) @ _with(b, b1 + 1j * b.data**2)).data
+        with_products = product(_with(a, a.data + 1j * a1), b)
+        products, other = with_products.data.real, with_products.data.imag
+        of_own = product(_with(a, a.data + 1j * a.data**2), _with(b, b1)).data
+        of_other = product(_with(a, a1), _with(b, b1 + 1j * b.data**2)).data
         n, own = of_other.real, of_own.real
         return Sums(
             with_products.indptr,
             with_products.indices,
             n,
-            product - up * (own + other) + up * up * n,
+            products - up * (own + other) + up * up * n,
             of_own.imag - 2 * up * own + up * up * n,
             of_other.imag - 2 * up * other + up * up * n,
         )

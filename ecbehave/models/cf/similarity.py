@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
 from ecbehave.models.best import best_per_row
-from ecbehave.models.cf.mutual import mutual, narrow
+from ecbehave.models.cf.mutual import mutual
+from ecbehave.models.cf.products import narrow, product
 from ecbehave.models.cf.shared import Shared, positive
 from ecbehave.parallel import in_order
 
@@ -130,12 +131,12 @@ def _similar(
 
     def nearest(rows: tuple[int, int]) -> csr_array:
         found = block.similarities(*rows)
-        is_kept = found.data >= how.floor
         if others:
-            is_kept &= found.indices != np.repeat(np.arange(*rows), np.diff(found.indptr))
-        ends = np.append(0, np.cumsum(is_kept))[found.indptr]
-        kept = csr_array((found.data[is_kept], found.indices[is_kept], ends), shape=found.shape)
-        return best_per_row(kept, how.neighbours)
+            found.data[found.indices == np.repeat(np.arange(*rows), np.diff(found.indptr))] = 0
+        best = best_per_row(found, how.neighbours)
+        best.data[best.data < how.floor] = 0
+        best.eliminate_zeros()
+        return best
 
     nothing = csr_array((0, base.shape[0]), dtype=np.float32)
     spans = _spans(queries, base, _BLOCK if how.is_over_all else _SHARED_BLOCK)
@@ -153,7 +154,7 @@ class _Whole:
 
     def similarities(self, first: int, last: int) -> csr_array:
         """Return those of some queries to all rows of the base."""
-        found = csr_array(self.queries[first:last] @ self.columns)
+        found = product(self.queries[first:last], self.columns)
         own = np.repeat(self.own[first:last], np.diff(found.indptr))
         values = self.how.over_all(found.data, own, self.other[found.indices])
         return csr_array((values, found.indices, found.indptr), shape=found.shape)

@@ -66,14 +66,14 @@ class Votes:
         vectors, labels = [], []
         for part in labelled:
             voters = cast("TableInput", part.table).frame.sort("user_hash", "user_id").gather_every(step)
-            vectors.append(_vectors(part, voters["user_id"], item_ids, weighing))
+            vectors.append(vectors_of(part, voters["user_id"], item_ids, weighing))
             labels.append(voters["label"].to_numpy())
         return cls(item_ids, _sorted(vstack(vectors, format="csr")), np.concatenate(labels))
 
     def predict(self, data: Inputs, weighing: Weighing, how: Similarity) -> pl.DataFrame:
         """Return the keys of the table with `score`: the log-odds of the label among the nearest voters."""
         table = cast("TableInput", data.table)
-        asked = _vectors(data, table.frame["user_id"], self.item_ids, weighing)
+        asked = vectors_of(data, table.frame["user_id"], self.item_ids, weighing)
         scores = [np.empty(0)]
         for start in range(0, table.n_rows, _BLOCK_USERS):
             near = similar_to(csr_array(asked[start : start + _BLOCK_USERS]), self.vectors, how)
@@ -109,8 +109,15 @@ class Votes:
         return cls(item_ids, vectors, label)
 
 
-def _vectors(data: Inputs, user_ids: pl.Series, item_ids: pl.Series, weighing: Weighing) -> csr_array:
-    """Return what some users are like at a cutoff [n, K + levels]."""
+def vectors_of(data: Inputs, user_ids: pl.Series, item_ids: pl.Series, weighing: Weighing) -> csr_array:
+    """Return what some users are like at a cutoff [n, K + levels]; see `Votes`.
+
+    Args:
+        data: the matrix of the cutoff.
+        user_ids: [n] users in it.
+        item_ids: [K] the items that count.
+        weighing: what an event counts; the levels are those of its event types.
+    """
     matrix = cast("MatrixInput", data.matrix)
     rows = places_of(user_ids, matrix.users["user_id"])
     pairs = weighing.pairs(matrix)

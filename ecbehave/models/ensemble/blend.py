@@ -12,7 +12,7 @@ from ecbehave.config import ModelConfig
 from ecbehave.inputs.types import Inputs, MatrixInput, TableInput
 from ecbehave.models.candidate_scores import candidate_scores
 from ecbehave.models.making import load, make
-from ecbehave.models.protocol import Block, InputType, Options, Output, Predictor
+from ecbehave.models.protocol import DRIVERS, Block, InputType, Options, Output, Predictor
 from ecbehave.models.single import best_of
 from ecbehave.models.storage import load_json, reading, save_json
 
@@ -45,6 +45,11 @@ class Blend:
     def reads_table(self) -> bool:
         """Whether any feature of the table has a say in the scores."""
         return any(member.reads_table for member in self.members_)
+
+    def event_drivers(self, data: Inputs, rows: NDArray[np.int64], n: int) -> pl.DataFrame:
+        """Return nothing: the scores of several models have no drivers in common."""
+        del data, rows, n
+        return pl.DataFrame(schema=DRIVERS)
 
     def signals(self, data: Inputs) -> NDArray[np.float64]:
         """Return what is weighted [N, M], for each row of the table.

@@ -1,0 +1,57 @@
+"""The config that all kinds over sequences share. Imports no torch."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ecbehave.config import Duration, ModelConfig, Section, parse_duration
+from ecbehave.models.deep.settings import Training
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Pretrain(Section):
+    """Learning from unlabelled histories, before labels are looked at."""
+
+    epochs: Annotated[int, Field(ge=0)] = 5
+    """Passes over the histories before the first train cutoff; 0 leaves it out."""
+
+
+class SequenceConfig(ModelConfig):
+    """What every kind over sequences can be told."""
+
+    event_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default={"view": 0.2, "click": 0.2, "cart": 0.5, "purchase": 1.0}
+    )
+    """How much it counts to foresee an event, by type; types not named are read, but not foreseen."""
+    width: Annotated[int, Field(ge=8, le=4096)] = 64
+    """Numbers that stand for an event, or an instant, inside of the net; even."""
+    layers: Annotated[int, Field(ge=1, le=64)] = 2
+    """Layers of the net."""
+    dropout: Share = 0.2
+    """Share of the numbers inside of the net that are left out at random while it learns."""
+    input_dropout: Share = 0.2
+    """The same, for what stands for an instant."""
+    length: Annotated[int, Field(ge=1)] = 100
+    """Most instants of a user that are read, the newest ones: an instant is all that happens at one time, as a basket
+    does."""
+    min_events: Annotated[int, Field(ge=1)] = 5
+    """An item with fewer events shares its embedding with others; its category tells it from them."""
+    shared_rows: Annotated[int, Field(ge=0)] = 1000
+    """Embeddings that rare and new items share; 0 gives every known item its own, and new ones none."""
+    loss: Literal["auto", "softmax", "sampled", "gbce"] = "auto"
+    """What is asked of the next items: to stand before all others (`softmax`), or before some drawn ones, either with
+    a correction for how they are drawn (`sampled`) or each by itself (`gbce`). `auto` is `softmax` up to 20,000 items,
+    and `sampled` beyond, where it takes far less time."""
+    negatives: Annotated[int, Field(ge=1)] = 1024
+    """Items that are drawn for `loss: sampled` and `gbce`, for each part of a batch."""
+    label_smoothing: Share = 0.0
+    """Share of `loss: softmax` that asks for any item at all."""
+    repeat_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Added to the score of what the user had before, times the weight of those events."""
+    half_life: Duration = parse_duration("60d")
+    """Time after which what was had before counts half; see `repeat_weight`."""
+    pretrain: Pretrain = Field(default_factory=Pretrain)
+    """Learning to foresee the next items first, where the question is another one: churn, or purchase of anything."""
+    training: Training = Field(default_factory=Training)
+    """How the net is trained."""

@@ -1,0 +1,367 @@
+"""What all kinds over sequences do alike: they differ in the encoder. Imports no torch before it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from ecbehave.errors import DataError
+from ecbehave.inputs.types import Inputs, MatrixInput, SequenceInput, TableInput
+from ecbehave.metrics.classification import log_loss
+from ecbehave.models.cf.dense import in_blocks, product, with_repeats
+from ecbehave.models.cf.profiles import Weighing, by_rows
+from ecbehave.models.deep.sequence_config import SequenceConfig
+from ecbehave.models.deep.vocabulary import Ints, Vocabulary
+from ecbehave.models.labels import pooled
+from ecbehave.models.protocol import DRIVERS, Block, Options, Reads
+from ecbehave.models.storage import load_json, reading, save_json
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from ecbehave.models.deep.next_items import NextItems
+    from ecbehave.models.deep.sequence_net import SequenceNet
+    from ecbehave.models.deep.shards import Objective
+    from ecbehave.models.deep.tokens import Reader, Span
+    from ecbehave.models.deep.watching import Plan
+
+_FILE, _NAMES, _NET = "sequence.json", "vocabulary", "net.npz"
+#: Users whose lists are judged after each epoch.
+_JUDGED = 2_000
+_K = 10
+
+
+class SequenceKind:
+    """A net over the events of each user; the encoder of the kind reads them in order.
+
+    Lists and pairs: the net learns to foresee the next items of everybody's history, and an item's score is the
+    product of what is known after the newest event with what stands for the item. A label: after that, the net learns
+    the labels of the train cutoffs.
+    """
+
+    config_class: ClassVar[type[SequenceConfig]]
+    inputs: ClassVar[Mapping[str, Reads]] = {"binary": "sequence", "pairs": "sequence", "ranking": "sequence"}
+
+    def __init__(self, config: SequenceConfig) -> None:
+        self.config = config
+        self.vocabulary_: Vocabulary | None = None
+        self.net_: SequenceNet | None = None
+        self.base_ = 0.0
+        """Log-odds of who has no events."""
+        self.usual_ = np.empty(0, np.float32)
+        """Mean of what is known of the whole histories of the train rows; see `Tokens.query`."""
+        self.plan_: Plan | None = None
+        """What the first fit found out, for a refit."""
+
+    def encoder(self, rng: torch.Generator) -> nn.Module:
+        """Return the kind's encoder, its first weights drawn."""
+        raise NotImplementedError
+
+    def fit(self, train: Sequence[Inputs], valid: Sequence[Inputs], options: Options) -> Self:
+        """Learn to foresee the next items, or the labels of the train cutoffs; `valid` decides when to stop.
+
+        Raises:
+            DataError: there is nothing to learn from.
+        """
+        newest = _sequence(train[-1])
+        self.vocabulary_ = Vocabulary.of(newest, self.config.min_events, self.config.shared_rows)
+        if options.output == "binary":
+            self._fit_labels(train, valid, options)
+        else:
+            self._fit_items(newest, valid[-1] if valid else None, options)
+        return self
+
+    def _fit_items(self, history: SequenceInput, valid: Inputs | None, options: Options) -> None:
+        judged = None if valid is None else _some_users(valid)
+        objective = self._next_items(
+            history, (lambda _: None) if judged is None else partial(self._ndcg, judged)
+        )
+        if not objective.has_targets:
+            raise DataError(
+                f"{self.config.kind} has nothing to learn from: nobody has an event of the type "
+                f"{' or '.join(self.config.event_weights)} with an item after another event; set model.event_weights "
+                f"to the log's event types, or bring more data"
+            )
+        self.net_ = self._new_net(options.seed)
+        plan = None if valid else self.plan_
+        self.plan_ = self._learn(objective, options, "next items", [history.ends, history.now], plan)
+
+    def _next_items(self, history: SequenceInput, judge: Callable[[SequenceNet], float | None]) -> NextItems:
+        from ecbehave.models.deep.next_items import NextItems
+        from ecbehave.models.deep.tokens import Reader
+
+        return NextItems(Reader(self._known, [history]), self.config, judge)
+
+    def _learn(
+        self,
+        objective: Objective[SequenceNet],
+        options: Options,
+        name: str,
+        data: Sequence[NDArray[Any]],
+        plan: Plan | None,
+    ) -> Plan:
+        """Teach the net, and return what a fit without a validation window is to repeat.
+
+        Args:
+            objective: what it learns.
+            options: of the stage.
+            name: of what is learned.
+            data: what tells this fit from others of the same config.
+            plan: of an earlier fit.
+        """
+        from ecbehave.models.deep.checkpoints import key_of
+        from ecbehave.models.deep.loop import Run, train
+
+        key = key_of(self.config.model_dump(mode="json"), [*data, self._known.item_rows])
+        run = Run.of(options, f"{self.config.kind}, {name}", key)
+        return train(self._net, objective, self.config.training, run, plan).plan
+
+    def _ndcg(self, data: Inputs, net: SequenceNet) -> float:
+        """Return the mean NDCG@10 of the lists of users with a true item."""
+        from ecbehave.models.top_k import lists_of
+
+        matrix = cast("MatrixInput", data.matrix)
+        true_items = cast("pl.DataFrame", matrix.labels)
+        listed = lists_of(matrix, self._scores(net, data), _K)
+        place = pl.int_range(pl.len()).over("user_id")
+        gained = (
+            listed.with_columns(place=place)
+            .join(true_items, on=["user_id", "item_id"])
+            .group_by("user_id")
+            .agg(gain=(1 / (pl.col("place") + 2).log(2)).sum())
+        )
+        ideal = np.append(0, np.cumsum(1 / np.log2(np.arange(_K) + 2.0)))
+        asked = true_items.group_by("user_id").len().join(gained, on="user_id", how="left").sort("user_id")
+        if not asked.height:
+            return 0.0
+        best = ideal[np.minimum(asked["len"].to_numpy(), _K)]
+        return float(np.mean(asked["gain"].fill_null(0).to_numpy() / best))
+
+    def _fit_labels(self, train: Sequence[Inputs], valid: Sequence[Inputs], options: Options) -> None:
+        from ecbehave.models.deep.labelled import Labelled
+        from ecbehave.models.deep.tokens import Reader, Span
+
+        labelled = [part for part in train if part.table is not None]
+        label = pooled([_table(part) for part in labelled]).label
+        self.base_ = float(np.log(label.mean() / (1 - label.mean())))
+        self.net_ = self._new_net(options.seed)
+        reader = Reader(self._known, [_sequence(part) for part in labelled])
+        found = [self._span(reader, n, _table(part).frame["user_id"]) for n, part in enumerate(labelled)]
+        span, has_any = (
+            Span.concat([own for own, _ in found]),
+            np.concatenate([is_there for _, is_there in found]),
+        )
+        if not len(span):
+            raise DataError(
+                f"{self.config.kind} has nothing to learn from: nobody in the train populations has any event; "
+                f"bring more data"
+            )
+        known = [reader.query(part, span.take(span.part == part)) for part in range(len(labelled))]
+        self.usual_ = np.concatenate(known).mean(axis=0)
+        self._pretrain(_sequence(labelled[0]), options)
+        judge = partial(self._minus_log_loss, valid)
+        objective = Labelled(reader, span, label[has_any], self.config.training.batch, judge)
+        plan = None if valid else self.plan_
+        self.plan_ = self._learn(objective, options, "labels", [span.end, span.now, label], plan)
+
+    def _pretrain(self, history: SequenceInput, options: Options) -> None:
+        """Learn to foresee the next items in the histories before the first train cutoff: no label is among them."""
+        from ecbehave.models.deep.watching import Plan
+
+        objective = self._next_items(history, lambda _: None)
+        if self.config.pretrain.epochs and objective.has_targets:
+            plan = Plan(self.config.pretrain.epochs)
+            self._learn(objective, options, "next items before labels", [history.ends, history.now], plan)
+
+    def _minus_log_loss(self, valid: Sequence[Inputs], net: SequenceNet) -> float | None:
+        if not valid:
+            return None
+        score = np.concatenate([self._logits(net, part) for part in valid])
+        label = np.concatenate([_table(part).label for part in valid])
+        return -log_loss(label, 1 / (1 + np.exp(-score)))
+
+    def predict(self, data: Inputs, k: int) -> pl.DataFrame:
+        """Return the keys of the table with `score`: the log-odds of the label."""
+        del k
+        return _table(data).keys.with_columns(
+            score=pl.Series(self._logits(self._net, data), dtype=pl.Float64)
+        )
+
+    def _logits(self, net: SequenceNet, data: Inputs) -> NDArray[np.float64]:
+        from ecbehave.models.deep.asking import ask
+        from ecbehave.models.deep.tokens import Reader
+
+        device = net.item.weight.device
+        reader = Reader(self._known, [_sequence(data)])
+        span, has_any = self._span(reader, 0, _table(data).frame["user_id"])
+        found = np.full(has_any.size, self.base_)
+        found[has_any] = ask(lambda read: net.logits(read.to(device))[:, None], reader, span, 1)[:, 0]
+        return found
+
+    def event_drivers(self, data: Inputs, rows: Ints, n: int) -> pl.DataFrame:
+        """Return what drove the log-odds of some rows of the table (`DRIVERS`); of who has no events, nothing."""
+        from ecbehave.models.deep.drivers import drivers
+        from ecbehave.models.deep.tokens import Reader
+
+        reader = Reader(self._known, [_sequence(data)])
+        span, has_any = self._span(reader, 0, _table(data).frame["user_id"].gather(rows))
+        asked = pl.Series(np.flatnonzero(has_any))
+        found = [pl.DataFrame(schema=DRIVERS), *drivers(self._net, reader, span, self.usual_, n)]
+        return pl.concat(found).with_columns(row=asked.gather(pl.concat(found)["row"]))
+
+    def _span(self, reader: Reader, part: int, users: pl.Series) -> tuple[Span, NDArray[np.bool_]]:
+        """Return the histories of those users who have one, and who has."""
+        data = reader.parts[part]
+        rows = data.rows(users)
+        has_any = rows >= 0
+        has_any[has_any] = (data.ends - data.starts)[rows[has_any]] > 0
+        return reader.histories(part, rows[has_any], self.config.length), has_any
+
+    def scores(self, data: Inputs) -> Iterator[Block]:
+        """Yield the scores of every item for some users of the population after the others, dense.
+
+        Who has no events has no scores, and neither has a new item where no embeddings are shared.
+        """
+        return self._scores(self._net, data)
+
+    def _scores(self, net: SequenceNet, data: Inputs) -> Iterator[Block]:
+        matrix = cast("MatrixInput", data.matrix)
+        users = matrix.asked
+        states, has_any = self._states(net, data, matrix.users["user_id"].gather(users))
+        table, is_known = self._items(net, matrix.items)
+        had = self._had(matrix, users)
+
+        def score(rows: slice) -> Block:
+            found = product(states[rows], table, rows.stop - rows.start)
+            found[:, ~is_known] = -np.inf
+            found[~has_any[rows]] = -np.inf
+            if had is not None:
+                found = with_repeats(found, csr_array(had[rows]), self.config.repeat_weight)
+            return users[rows], found
+
+        yield from in_blocks(score, users.size, matrix.items.height)
+
+    def _states(
+        self, net: SequenceNet, data: Inputs, users: pl.Series
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return what is known of users after their newest event [N, D], and who has any."""
+        from ecbehave.models.deep.asking import ask
+        from ecbehave.models.deep.tokens import Reader
+
+        device = net.item.weight.device
+        reader = Reader(self._known, [_sequence(data)])
+        span, has_any = self._span(reader, 0, users)
+        states = np.zeros((has_any.size, self.config.width), np.float32)
+        states[has_any] = ask(lambda read: net.last(read.to(device)), reader, span, self.config.width)
+        return states, has_any
+
+    def user_vectors(self, data: Inputs, users: pl.Series) -> NDArray[np.float32]:
+        """Return what is known of users after their newest event [N, D]; zeros for one who has none."""
+        return self._states(self._net, data, users)[0]
+
+    def _items(self, net: SequenceNet, items: pl.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return what stands for each item [I, D], and which items are known by anything."""
+        import torch
+
+        rows = self._known.rows_of(items["item_id"])
+        categories = self._known.numbers_of(self._known.categories, items["category"])
+        device = net.item.weight.device
+        with torch.no_grad():
+            table = net.table(torch.from_numpy(rows).to(device), torch.from_numpy(categories).to(device))
+        return table.double().cpu().numpy(), (rows > 0) | (categories > 0)
+
+    def _had(self, matrix: MatrixInput, users: Ints) -> csr_array | None:
+        """Return what users had, weighted [B, I]; None where it does not count."""
+        if not self.config.repeat_weight:
+            return None
+        pairs = Weighing(self.config.event_weights, self.config.half_life).pairs(matrix)
+        shape = (matrix.users.height, matrix.items.height)
+        return csr_array(by_rows(pairs["user"], pairs["item"], pairs["weight"].to_numpy(), shape)[users])
+
+    @property
+    def _known(self) -> Vocabulary:
+        return cast("Vocabulary", self.vocabulary_)
+
+    @property
+    def _net(self) -> SequenceNet:
+        return cast("SequenceNet", self.net_)
+
+    def _new_net(self, seed: int) -> SequenceNet:
+        from ecbehave.models.deep.devices import pick_device
+        from ecbehave.models.deep.noise import generator
+        from ecbehave.models.deep.sequence_net import SequenceNet, Sizes
+
+        rng = generator(seed)
+        net = SequenceNet(
+            Sizes.of(self._known), self.encoder(rng), self.config.width, self.config.input_dropout, rng
+        )
+        return net.to(pick_device(self.config.training.device))
+
+    def save(self, folder: Path) -> None:
+        """Write the names that the net knows, and its weights."""
+        from ecbehave.models.deep.weights import save_net
+
+        plan = cast("Plan", self.plan_)
+        stored = {
+            "base": self.base_,
+            "usual": self.usual_.tolist(),
+            "epochs": plan.epochs,
+            "cuts": list(plan.cuts),
+        }
+        save_json(folder / _FILE, stored)
+        self._known.save(folder, _NAMES)
+        save_net(folder / _NET, self._net)
+
+    @classmethod
+    def load(cls, folder: Path, config: SequenceConfig) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            ArtifactError: the folder does not hold a model of this kind.
+        """
+        from ecbehave.models.deep.watching import Plan
+        from ecbehave.models.deep.weights import load_net
+
+        model, stored = cls(config), load_json(folder / _FILE)
+        with reading(folder / _FILE):
+            model.base_ = float(stored["base"])
+            model.usual_ = np.array([float(value) for value in stored["usual"]], np.float32)
+            model.plan_ = Plan(int(stored["epochs"]), tuple(int(epoch) for epoch in stored["cuts"]))
+        model.vocabulary_ = Vocabulary.load(folder, _NAMES)
+        model.net_ = model._new_net(0)
+        load_net(folder / _NET, model.net_)
+        return model
+
+
+def _sequence(data: Inputs) -> SequenceInput:
+    return cast("SequenceInput", data.sequence)
+
+
+def _table(data: Inputs) -> TableInput:
+    return cast("TableInput", data.table)
+
+
+def _some_users(data: Inputs) -> Inputs | None:
+    """Return the same for some of the users who have a true item; None without any.
+
+    They are the first ones by hash, and so by chance.
+    """
+    from dataclasses import replace
+
+    matrix = cast("MatrixInput", data.matrix)
+    if matrix.labels is None or not matrix.labels.height:
+        return None
+    has_label = matrix.users["user_id"].is_in(matrix.labels["user_id"].implode()) & matrix.users["is_asked"]
+    chosen = has_label & (has_label.cast(pl.UInt32).cum_sum() <= _JUDGED)
+    users = matrix.users.with_columns(is_asked=chosen)
+    asked = matrix.users["user_id"].filter(chosen)
+    labels = matrix.labels.filter(pl.col("user_id").is_in(asked.implode()))
+    return replace(data, matrix=replace(matrix, users=users, labels=labels))

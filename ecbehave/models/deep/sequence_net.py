@@ -1,0 +1,146 @@
+"""The net of all kinds over sequences: events as vectors, an encoder, and heads that answer."""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ecbehave.models.deep import tokens
+from ecbehave.models.deep.noise import Noise, dropout
+from ecbehave.models.deep.tokens import Tokens
+from ecbehave.models.deep.vocabulary import Vocabulary
+from ecbehave.models.deep.weights import initialise
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many different numbers each part of an event can have; 0 leaves the part out."""
+
+    item: int
+    category: int
+    event_type: int
+    price: int
+    dwell: int
+
+    @classmethod
+    def of(cls, known: Vocabulary) -> "Sizes":
+        """Return the sizes for a vocabulary; what is always the same is left out."""
+
+        def size(n: int, fewest: int) -> int:
+            return n + 1 if n >= fewest else 0
+
+        return cls(
+            known.n_rows,
+            size(len(known.categories), 1),
+            size(len(known.event_types), 2),
+            size(len(known.price_edges) + 1, 3),
+            tokens.N_DWELLS if known.has_dwell else 0,
+        )
+
+
+class SequenceNet(nn.Module):
+    """Reads sequences of events; answers with vectors to compare items with, or with a logit."""
+
+    def __init__(
+        self, sizes: Sizes, encoder: nn.Module, width: int, input_dropout: float, rng: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.input_dropout = input_dropout
+        self.item = nn.Embedding(sizes.item, width, padding_idx=0)
+        self.category = nn.Embedding(sizes.category, width, padding_idx=0) if sizes.category else None
+        of_events = {"event_type": sizes.event_type, "price": sizes.price, "dwell": sizes.dwell}
+        of_instants = {
+            "size": tokens.N_SIZES,
+            "gap": tokens.N_GAPS,
+            "weekday": tokens.N_WEEKDAYS,
+            "hour": tokens.N_HOURS,
+        }
+        self.of_events, self.of_instants = (
+            nn.ModuleDict({name: nn.Embedding(n, width) for name, n in parts.items() if n})
+            for parts in (of_events, of_instants)
+        )
+        self.head = nn.Sequential(nn.Linear(width + tokens.N_QUERY, width), nn.GELU(), nn.Linear(width, 1))
+        for module in (self.item, self.category, self.of_events, self.of_instants, self.head):
+            if module is not None:
+                initialise(module, rng)
+        self.encoder = encoder
+
+    def embeddings(self, read: Tokens) -> torch.Tensor:
+        """Return a vector for each event [B, L, D]."""
+        found: torch.Tensor = self.item(read.item)
+        if self.category is not None:
+            found = found + self.category(read.category)
+        for name, embedding in self.of_events.items():
+            found = found + embedding(getattr(read, name))
+        return found
+
+    def _instants(self, read: Tokens, events: torch.Tensor) -> torch.Tensor:
+        """Return a vector for each instant [B, M, D]: the mean of its events, and when it was."""
+        n_sequences, n_events, width = events.shape
+        n_instants = read.gap.shape[1]
+        found = events
+        if n_events != n_instants or bool((read.n_events > 1).any()):
+            number = read.instant + n_instants * torch.arange(n_sequences, device=events.device)[:, None]
+            at = torch.arange(n_events, device=events.device)
+            is_there = at < read.n_events.sum(1, keepdim=True)
+            summed = events.new_zeros(n_sequences * n_instants, width)
+            summed = summed.index_add(0, number.flatten(), (events * is_there[..., None]).flatten(0, 1))
+            found = summed.view(n_sequences, n_instants, width) / read.n_events.clamp(min=1)[..., None]
+        for name, embedding in self.of_instants.items():
+            found = found + embedding(getattr(read, name))
+        return found
+
+    def mean_event(self) -> torch.Tensor:
+        """Return the mean vector of all events that can be [D]."""
+        embeddings = [
+            self.item,
+            *([] if self.category is None else [self.category]),
+            *self.of_events.values(),
+        ]
+        tables = [cast("nn.Embedding", embedding).weight for embedding in embeddings]
+        # The first row stands for none; a table may have no other.
+        return torch.stack([table[min(1, len(table) - 1) :].mean(0) for table in tables]).sum(0)
+
+    def states(
+        self, read: Tokens, noise: Noise | None = None, embedded: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return what is known after each instant [B, M, D].
+
+        Args:
+            read: the events.
+            noise: for learning.
+            embedded: vectors in the place of `embeddings`.
+        """
+        x = self.embeddings(read) if embedded is None else embedded
+        x = dropout(self._instants(read, x), self.input_dropout, noise)
+        found: torch.Tensor = self.encoder(x, read.when, noise)
+        return found
+
+    def last(
+        self, read: Tokens, noise: Noise | None = None, embedded: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return what is known after the last instant of each sequence [B, D]."""
+        states = self.states(read, noise, embedded)
+        return states[torch.arange(states.shape[0], device=states.device), read.n_instants - 1]
+
+    def logits(
+        self, read: Tokens, noise: Noise | None = None, embedded: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return the log-odds of the label of each sequence [B]."""
+        state = self.last(read, noise, embedded)
+        found: torch.Tensor = self.head(torch.cat([state, read.query.to(state.dtype)], 1))[:, 0]
+        return found
+
+    def table(self, rows: torch.Tensor, categories: torch.Tensor) -> torch.Tensor:
+        """Return the vectors that items are compared by [K, D], the same that stand for them in a sequence.
+
+        Args:
+            rows: [K] embedding rows.
+            categories: [K] numbers.
+        """
+        found = functional.embedding(rows, self.item.weight, padding_idx=0)
+        if self.category is None:
+            return found
+        return found + functional.embedding(categories, self.category.weight, padding_idx=0)

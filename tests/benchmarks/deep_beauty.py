@@ -1,0 +1,192 @@
+"""The next item of each user: nets over sequences on Amazon Beauty, leave-one-out, beside published figures.
+
+As a program, `deep_beauty.py FILE KIND '{"width": 128}'`, it prints the figures of the validation items.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+import polars as pl
+from beauty import PUBLISHED, K, as_matrix, figures, read
+from measure import Bench
+from numpy.typing import NDArray
+from section import Section
+
+from ecbehave.inputs.types import Inputs, SequenceInput, SequenceLog
+from ecbehave.models import model_class
+from ecbehave.models.protocol import Options
+
+SEEDS = (0, 1, 2)
+_DAY = 86_400_000_000
+_SHARED: dict[str, Any] = {
+    "event_weights": {"review": 1.0},
+    "length": 50,
+    "min_events": 1,
+    "shared_rows": 0,
+}
+#: Chosen on the validation items, with weights that know neither these nor the test items.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "transformer": _SHARED | {"dropout": 0.4, "input_dropout": 0.3},
+    "rnn": _SHARED | {"layers": 1, "dropout": 0.4, "input_dropout": 0.3},
+    "cnn": _SHARED | {"dropout": 0.4, "input_dropout": 0.3},
+}
+
+
+@dataclass(frozen=True)
+class Data:
+    """Everybody's items, with as many of the last ones unknown as is wanted."""
+
+    histories: pl.Series
+    items: pl.Series
+    log: SequenceLog
+
+    @classmethod
+    def of(cls, histories: pl.Series) -> "Data":
+        """Return the data, users in a random order; an item comes a day after the other."""
+        histories = histories.sample(fraction=1, shuffle=True, seed=0)
+        user = pl.int_range(len(histories), eager=True, dtype=pl.UInt64)
+        rows = pl.DataFrame({"user_hash": user, "item_id": histories}).explode("item_id")
+        events = rows.select(
+            "user_hash",
+            "item_id",
+            user_id=pl.col("user_hash").cast(pl.String).str.zfill(5),
+            ts=pl.from_epoch(pl.int_range(pl.len()).over("user_hash") * _DAY, "us").dt.replace_time_zone(
+                "UTC"
+            ),
+            event_type=pl.lit("review"),
+        )
+        return cls(histories, histories.explode().unique().sort(), SequenceLog.of(events))
+
+    def without(self, n_unknown: int) -> Inputs:
+        """Return what is known without the last items of everybody; the next one is the label."""
+        matrix = as_matrix(self.histories, n_unknown, self.items)
+        matrix = replace(
+            matrix,
+            items=matrix.items.with_columns(category=pl.lit(None, pl.String)),
+            labels=pl.DataFrame(
+                {"user_id": matrix.users["user_id"], "item_id": self.histories.list.get(-n_unknown)}
+            ),
+            barred=matrix.csr(matrix.pairs, np.ones(matrix.pairs.height)),
+        )
+        ends = self.log.offsets[1:] - n_unknown
+        sequence = SequenceInput(matrix.cutoff, self.log, ends, self.log.ts[ends - 1] + _DAY)
+        return Inputs(matrix.cutoff, matrix=matrix, sequence=sequence)
+
+
+class Told:
+    """Prints how training goes."""
+
+    def say(self, message: str) -> None:
+        """Print a message."""
+        print(f"  {message}", file=sys.stderr, flush=True)
+
+    def show(self, moment: Any) -> None:
+        """Print an epoch that is over."""
+        if moment.is_epoch_end:
+            print(
+                f"  epoch {moment.epoch}: loss {moment.loss:.4f}, {moment.metric_name} {moment.metric or 0:.4f}, "
+                f"{moment.per_second:,.0f} {moment.unit} a second",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def learned(self, curves: Any) -> None:
+        """Nothing is left to print."""
+
+
+def judge(model: Any, asked: Inputs, target: NDArray[np.int64]) -> tuple[float, float]:
+    """Return HR@10 and NDCG@10 of the item that comes next [U], what was had before being left out."""
+    assert asked.matrix is not None
+    higher, tied = [], []
+    barred = asked.matrix.barred
+    assert barred is not None
+    for users, scores in model.scores(asked):
+        own = scores[np.arange(users.size), target[users], None].copy()
+        scores[barred[users].toarray() > 0] = -np.inf
+        higher.append((scores > own).sum(axis=1))
+        tied.append((scores == own).sum(axis=1))
+    return figures(np.concatenate(higher), np.concatenate(tied), target.size)
+
+
+def fitted(kind: str, settings: Mapping[str, Any], data: Data, seed: int) -> Any:
+    """Fit on all but the last two items of everybody, the second last saying when to stop."""
+    found = model_class(kind)
+    model = found(found.config_class.model_validate({"kind": kind} | settings))
+    known = data.without(2)
+    options = Options(seed=seed, threads=2, output="ranking", watcher=Told())
+    return model.fit([known.as_history()], [known], options)
+
+
+def sections(bench: Bench) -> Iterator[Section]:
+    """Rank all items for all users, where the data are there."""
+    file = bench.data / "amazon-beauty" / "Beauty.txt"
+    if file.is_file():
+        yield _section(Data.of(read(file)))
+
+
+def _section(data: Data) -> Section:
+    test = data.items.search_sorted(data.histories.list.last()).to_numpy().astype(np.int64)
+    rows = []
+    for kind, settings in SETTINGS.items():
+        found: dict[str, list[tuple[float, float]]] = {kind: [], f"{kind}, refitted": []}
+        seconds = []
+        for seed in SEEDS:
+            print(f"  {kind}, seed {seed}", file=sys.stderr, flush=True)
+            started = time.perf_counter()
+            model = fitted(kind, settings, data, seed)
+            seconds.append(time.perf_counter() - started)
+            found[kind].append(judge(model, data.without(1), test))
+            model.fit([data.without(1).as_history()], [], Options(seed=seed, threads=2, output="ranking"))
+            found[f"{kind}, refitted"].append(judge(model, data.without(1), test))
+        times = [f"{fmean(seconds):,.0f} s", ""]
+        rows += [
+            [name, *_spread(figures_of), spent]
+            for (name, figures_of), spent in zip(found.items(), times, strict=True)
+        ]
+    return Section(
+        "Next item of a user: nets",
+        ["model", f"HR@{K}", f"NDCG@{K}", "fit"],
+        [*rows, *([*row, ""] for row in PUBLISHED)],
+        f"Amazon Beauty, 5-core, as prepared for S3-Rec: {len(data.histories):,} users",
+        notes=[
+            f"mean of {len(SEEDS)} seeds, with the standard deviation; the protocol is that of the part beauty",
+            *(f"{kind}: {settings}" for kind, settings in SETTINGS.items()),
+        ],
+    )
+
+
+def _spread(found: Sequence[tuple[float, float]]) -> list[str]:
+    columns = zip(*found, strict=True)
+    return [f"{fmean(values):.4f} ({stdev(values):.4f})" for values in columns]
+
+
+def main() -> None:
+    """Fit a kind with changed settings, and print the figures of the validation items."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("kind", choices=SETTINGS)
+    parser.add_argument("changes", type=json.loads)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    data = Data.of(read(asked.file))
+    model = fitted(asked.kind, SETTINGS[asked.kind] | asked.changes, data, asked.seed)
+    target = data.items.search_sorted(data.histories.list.get(-2)).to_numpy().astype(np.int64)
+    hit_rate, ndcg = judge(model, data.without(2), target)
+    epochs = model.plan_.epochs
+    print(
+        json.dumps(
+            {**asked.changes, "epochs": epochs, "hit_rate": round(hit_rate, 5), "ndcg": round(ndcg, 5)}
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+"""What kinds over sequences learn: planted patterns, who has no events, new items, and what happens around a fit."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from planted import (
+    CUTOFF,
+    ONCE,
+    SETTINGS,
+    customers,
+    known_before,
+    make,
+    predict,
+    regulars,
+    returners,
+    sequences,
+    walkers,
+)
+from planted import event_log as log_of
+
+from ecbehave.errors import DataError
+from ecbehave.inputs.types import Inputs
+from ecbehave.models import model_class
+from ecbehave.models.protocol import Options
+from ecbehave.models.top_k import lists_of
+
+KINDS = ["cnn", "rnn", "transformer"]
+RANKING = replace(ONCE, output="ranking")
+VIEWS = {"event_weights": {"view": 1.0}}
+
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+class Watching:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.curves: list[Any] = []
+
+    def say(self, message: str) -> None:
+        pass
+
+    def show(self, moment: Any) -> None:
+        pass
+
+    def learned(self, curves: Any) -> None:
+        self.curves.append(curves)
+
+
+def first_items(model: Any, data: Inputs) -> dict[str, str]:
+    listed = lists_of(data.matrix, model.scores(data), 1)  # type: ignore[arg-type]
+    return dict(zip(listed["user_id"], listed["item_id"], strict=True))
+
+
+def share_right(model: Any) -> float:
+    """Of new walkers whose next item comes first; by chance it is a tenth."""
+    asked = walkers(seed=2)
+    labels = asked.matrix.labels  # type: ignore[union-attr]
+    true_items = dict(zip(labels["user_id"], labels["item_id"], strict=True))  # type: ignore[index]
+    return float(np.mean([true_items[user] == item for user, item in first_items(model, asked).items()]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss", "epochs"),
+    [*((k, "softmax", 25) for k in KINDS), ("rnn", "sampled", 40), ("rnn", "gbce", 80)],
+)
+def test_foresees_the_next_item_of_who_walks_in_a_ring(kind: str, loss: str, epochs: int):
+    training = {"epochs": epochs, "patience": epochs, "batch": 8, "learning_rate": 0.02}
+    model = make(kind, **VIEWS, loss=loss, negatives=9, training=training)
+    model.fit([walkers().as_history()], [walkers(seed=1)], RANKING)
+    assert share_right(model) >= 0.9
+
+
+def test_lstm_and_caser_foresee_it_too():
+    for kind, settings in (("rnn", {"cell": "lstm"}), ("cnn", {"filters": "caser"})):
+        model = make(kind, **VIEWS, **settings, training={"epochs": 25, "batch": 8, "learning_rate": 0.02})
+        model.fit([walkers().as_history()], [], RANKING)
+        assert share_right(model) >= 0.9, kind
+
+
+@every_kind
+def test_tells_who_comes_back(kind: str):
+    model = make(kind).fit([returners()], [returners(1)], ONCE)
+    asked = returners(2)
+    score = predict(model, asked, 0)["score"].to_numpy()
+    n_loyal = int(score.size * 0.6)
+    assert np.median(score[:n_loyal]) > np.median(score[n_loyal:]) + 1
+
+
+@every_kind
+def test_who_has_no_events_gets_the_base_rate(kind: str):
+    train = returners()
+    model = make(kind).fit([train], [], ONCE)
+    nobody = replace(
+        train, sequence=known_before(log_of([(0, "i1", "purchase", 1.0), (7, "i1", "purchase", -1.0)]))
+    )
+    score = predict(model, nobody, 0)["score"].to_numpy()
+    share = float(customers().label.mean())
+    assert score[1:] == pytest.approx(np.full(299, np.log(share / (1 - share))))
+    assert score[0] != score[1]
+
+
+@every_kind
+def test_who_has_no_events_has_no_list(kind: str):
+    model = make(kind, **VIEWS).fit([walkers().as_history()], [], RANKING)
+    asked = sequences([(0, "i03", "view", 1.0), (2, "i04", "view", -1.0)], 3, ["i03", "i04"])
+    assert set(first_items(model, asked)) == {"u0000"}
+
+
+def test_a_new_item_is_known_by_its_category():
+    categories = {f"i{n:02d}": "even" if n % 2 == 0 else "odd" for n in range(12)}
+    rng = np.random.default_rng(0)
+    # After an even item comes an odd one, whichever.
+    events = [
+        (user, f"i{2 * int(rng.integers(5)) + (user + step) % 2:02d}", "view", 9.0 - step)
+        for user in range(60)
+        for step in range(6)
+    ]
+    items = [f"i{n:02d}" for n in range(12)]
+    train = sequences(events, 60, items, categories=categories)
+    training = {"epochs": 20, "batch": 8, "learning_rate": 0.02}
+    model = make("rnn", **VIEWS, shared_rows=0, training=training).fit([train], [], RANKING)
+    asked = sequences([(0, "i02", "view", 1.0), (1, "i03", "view", 1.0)], 2, items, categories=categories)
+    named = asked.matrix.items.with_columns(category=pl.col("item_id").replace_strict(categories))  # type: ignore[union-attr]
+    asked = replace(asked, matrix=replace(asked.matrix, items=named))  # type: ignore[type-var]
+    [(_, scores)] = model.scores(asked)
+    new_even, new_odd = items.index("i10"), items.index("i11")
+    assert scores[0, new_odd] > scores[0, new_even] + 1
+    assert scores[1, new_even] > scores[1, new_odd] + 1
+
+
+def test_a_new_item_without_a_category_has_no_score_where_nothing_is_shared():
+    model = make("rnn", **VIEWS, shared_rows=0).fit([walkers().as_history()], [], RANKING)
+    asked = sequences([(0, "i03", "view", 1.0)], 1, ["i03", "new"])
+    [(_, scores)] = model.scores(asked)
+    assert scores[0, 1] == -np.inf
+    assert np.isfinite(scores[0, 0])
+
+
+def test_what_was_had_before_may_count_more():
+    data = walkers()
+    plain, again = (
+        make("rnn", **VIEWS, repeat_weight=weight).fit([data.as_history()], [], RANKING)
+        for weight in (0, 2.0)
+    )
+    [(users, before)], [(_, after)] = plain.scores(data), again.scores(data)
+    pairs = data.matrix.pairs  # type: ignore[union-attr]
+    user, item = pairs["user"].to_numpy(), pairs["item"].to_numpy()
+    had = np.zeros(before.shape, bool)
+    had[user, item] = True
+    assert users.size == before.shape[0]
+    assert (after[had] > before[had]).all()
+    assert (after[~had] == before[~had]).all()
+
+
+@every_kind
+def test_an_answer_does_not_depend_on_who_else_is_asked(kind: str):
+    model, data = make(kind, **VIEWS).fit([walkers().as_history()], [], RANKING), walkers(n_users=90, seed=3)
+    [(_, together)] = model.scores(data)
+    for user in (0, 41, 89):
+        users = data.matrix.users.with_columns(is_asked=pl.int_range(pl.len()) == user)  # type: ignore[union-attr]
+        alone = replace(data, matrix=replace(data.matrix, users=users))  # type: ignore[type-var]
+        [(own, scores)] = model.scores(alone)
+        assert own.tolist() == [user]
+        assert (scores[0] == together[user]).all()
+
+
+def test_pretraining_comes_first_and_sees_no_label():
+    watching = Watching()
+    options = Options(seed=0, threads=1, watcher=watching)
+    make("rnn", pretrain={"epochs": 2}).fit([returners(), returners(1)], [returners(2)], options)
+    names = [curves.name for curves in watching.curves]
+    assert names == ["rnn, next items before labels", "rnn, labels"]
+    assert len(watching.curves[0].loss) == 2
+    assert watching.curves[0].metric == ()
+    assert len(watching.curves[1].metric) == len(watching.curves[1].loss)
+
+
+def test_pretraining_reads_the_first_cutoff_alone():
+    """The second cutoff's histories change nothing of what the first weights become."""
+    train, other = returners(), regulars(1)
+    later = replace(returners(1), sequence=other.sequence)
+    settings = {"training": {"epochs": 1, "learning_rate": 1e-12}, "shared_rows": 0}
+    first, second = (
+        make("rnn", **settings | {"pretrain": {"epochs": 1}}).fit([train, part, train], [], ONCE)
+        for part in (train, later)
+    )
+    for name, value in first.net_.state_dict().items():
+        assert value.numpy() == pytest.approx(second.net_.state_dict()[name].numpy(), abs=1e-9), name
+
+
+def test_no_pretraining_where_it_is_left_out():
+    watching = Watching()
+    options = Options(seed=0, threads=1, watcher=watching)
+    make("rnn", pretrain={"epochs": 0}).fit([returners()], [], options)
+    assert [curves.name for curves in watching.curves] == ["rnn, labels"]
+
+
+def test_no_pretraining_where_nothing_can_be_foreseen():
+    watching = Watching()
+    options = Options(seed=0, threads=1, watcher=watching)
+    make("rnn", event_weights={"view": 1.0}).fit([returners()], [], options)
+    assert [curves.name for curves in watching.curves] == ["rnn, labels"]
+
+
+def test_stops_by_the_validation_window():
+    watching = Watching()
+    options = Options(seed=0, threads=1, output="ranking", watcher=watching)
+    model = make("rnn", **VIEWS, training={"epochs": 60, "patience": 2, "batch": 8, "learning_rate": 0.02})
+    model.fit([walkers().as_history()], [walkers(seed=1)], options)
+    [curves] = watching.curves
+    assert curves.ended == "patience"
+    assert curves.metric_name == "ndcg@10"
+    assert max(curves.metric) == curves.metric[curves.best - 1] > 0.9
+    assert model.plan_.epochs == curves.best
+
+
+def test_nothing_to_foresee():
+    with pytest.raises(DataError) as caught:
+        make("rnn", event_weights={"like": 1.0, "order": 1.0}).fit([walkers().as_history()], [], RANKING)
+    assert str(caught.value) == (
+        "rnn has nothing to learn from: nobody has an event of the type like or order with an item after another "
+        "event; set model.event_weights to the log's event types, or bring more data"
+    )
+
+
+def test_nobody_of_the_population_has_events():
+    train = replace(returners(), sequence=known_before(log_of([(0, "i1", "purchase", -1.0)])))
+    with pytest.raises(DataError) as caught:
+        make("cnn").fit([train], [], ONCE)
+    assert str(caught.value) == (
+        "cnn has nothing to learn from: nobody in the train populations has any event; bring more data"
+    )
+
+
+def test_a_width_that_its_heads_cannot_share():
+    with pytest.raises(ValueError, match="width 12 does not divide into 4 heads of an even width"):
+        make("transformer", **SETTINGS["transformer"] | {"width": 12, "heads": 4})
+
+
+def test_no_validation_users_with_a_true_item():
+    data = walkers()
+    later = replace(data, matrix=replace(data.matrix, labels=data.matrix.labels.clear()))  # type: ignore[type-var, union-attr]
+    model = make("rnn", **VIEWS).fit([data.as_history()], [later], RANKING)
+    assert model.plan_.epochs == SETTINGS["rnn"]["training"]["epochs"]
+
+
+def test_what_is_after_the_cutoff_is_not_read():
+    """`walkers` go on backwards then: a net that read it would know other steps."""
+    data = walkers()
+    log = data.sequence.log  # type: ignore[union-attr]
+    known = log.ts < CUTOFF.timestamp() * 1e6
+    other = replace(
+        log, item=np.where(known, log.item, 0).astype(np.int32), price=np.where(known, log.price, 9.0)
+    )
+    hidden = replace(data, sequence=replace(data.sequence, log=other))  # type: ignore[type-var]
+    first, second = (make("rnn", **VIEWS).fit([d.as_history()], [], RANKING) for d in (data, hidden))
+    for name, value in first.net_.state_dict().items():
+        assert (value == second.net_.state_dict()[name]).all()
+    assert model_class("rnn").inputs["ranking"] == "sequence"
