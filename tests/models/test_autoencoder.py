@@ -15,7 +15,7 @@ from scipy.sparse import csr_array
 from ecbehave.errors import DataError
 from ecbehave.inputs.types import Inputs, MatrixInput
 from ecbehave.metrics.classification import auroc
-from ecbehave.models.deep import autoencoder, history_scores
+from ecbehave.models.deep import autoencoder, history_scores, judging
 from ecbehave.models.deep.denoising import Autoencoder, Bag, divergence
 from ecbehave.models.deep.fixed_blocks import exact
 from ecbehave.models.deep.history_objectives import Drawing, Histories, Labelled
@@ -187,7 +187,7 @@ def test_it_tells_what_others_of_the_same_taste_had(variational: Any):
     for user in range(40):
         assert set(best[f"u{user:04d}"]) == set("abcde" if user % 2 == 0 else "fghij")
     assert (
-        history_scores.ndcg(asked, model.scores(asked)) > 0.35
+        judging.ndcg(asked, model.scores(asked)) > 0.35
     )  # One of five, in any order: 0.59 / 1 at best place.
 
 
@@ -293,13 +293,13 @@ def test_no_more_lists_are_judged_than_need_be(monkeypatch: pytest.MonkeyPatch):
     asked = data.users.with_columns(is_asked=pl.col("user_id") != "u0002")
     # The other way round by hash.
     asked = asked.with_columns(user_hash=(39 - pl.int_range(pl.len())).cast(pl.UInt64))
-    monkeypatch.setattr(history_scores, "_JUDGED", 37)
-    found = history_scores.judged(replace(data, users=asked, labels=labels))
+    monkeypatch.setattr(judging, "_JUDGED", 37)
+    found = judging.judged(replace(data, users=asked, labels=labels))
     chosen = found.users.filter("is_asked")["user_id"].to_list()
     assert chosen == [f"u{n:04d}" for n in range(3, 40)]
     assert set(found.labels["user_id"]) == set(chosen)  # type: ignore[index]
     nobody = replace(data, labels=data.labels.clear())  # type: ignore[union-attr]
-    assert history_scores.ndcg(nobody, iter(())) == 0.0
+    assert judging.ndcg(nobody, iter(())) == 0.0
 
 
 # ---- labels

@@ -261,3 +261,35 @@ def test_what_is_after_the_cutoff_is_not_read():
     for name, value in first.net_.state_dict().items():
         assert (value == second.net_.state_dict()[name]).all()
     assert model_class("rnn").inputs["ranking"] == "sequence"
+
+
+@pytest.mark.parametrize(
+    ("freeze", "learned"),
+    [
+        ("nothing", {"item", "of_events", "of_instants", "encoder", "head"}),
+        ("items", {"of_events", "of_instants", "encoder", "head"}),
+        ("body", {"head"}),
+    ],
+)
+def test_what_is_frozen_stays_as_it_was_pretrained(freeze: str, learned: set[str]):
+    data = returners()
+    # With a second event type, events differ in more than the item.
+    log = data.sequence.log  # type: ignore[union-attr]
+    types = replace(
+        log, event_types=pl.Series(["purchase", "view"]), event_type=(log.item % 2).astype(np.int32)
+    )
+    data = replace(data, sequence=replace(data.sequence, log=types))  # type: ignore[type-var]
+    once, more = (
+        make("rnn", pretrain={"epochs": 1, "freeze": freeze}, training={"epochs": epochs, "batch": 64}).fit(
+            [data], [], ONCE
+        )
+        for epochs in (1, 2)
+    )
+    before, after = once.net_.state_dict(), more.net_.state_dict()
+    changed = {name.split(".")[0] for name, value in before.items() if not (value == after[name]).all()}
+    assert changed == learned
+
+
+def test_nothing_is_frozen_that_was_not_pretrained():
+    with pytest.raises(ValueError, match="freeze keeps what pretraining has learned; set epochs above 0"):
+        make("rnn", pretrain={"epochs": 0, "freeze": "items"})

@@ -117,7 +117,7 @@ class Autoencoder:
         """
         if isinstance(train[-1], Inputs):
             return self._fit_labels([part for part in train if part.table is not None], valid, options)
-        from ecbehave.models.deep import history_scores
+        from ecbehave.models.deep import history_scores, judging
 
         newest: MatrixInput = train[-1]
         had = history_scores.had(newest, self._weighing)
@@ -128,12 +128,12 @@ class Autoencoder:
         inputs = csr_array(inputs[np.flatnonzero(np.diff(inputs.indptr))])
         judge: Judge = _nothing
         if valid and valid[-1].labels is not None:
-            later = history_scores.judged(valid[-1])
+            later = judging.judged(valid[-1])
 
             def judge(net: "Net") -> float:
-                return history_scores.ndcg(later, self._list_scores(later, net))
+                return judging.ndcg(later, self._list_scores(later, net))
 
-        objective = self._objective(inputs, judge, "users", history_scores.METRIC)
+        objective = self._objective(inputs, judge, "users", judging.METRIC)
         return self._learn(objective, 0, bool(valid), options)
 
     def _fit_labels(self, labelled: Sequence[Inputs], valid: Sequence[Inputs], options: Options) -> Self:

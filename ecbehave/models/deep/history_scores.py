@@ -4,8 +4,6 @@ Shapes: U users, I items of the catalogue, K items that the net knows, N inputs,
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import cast
 
 import numpy as np
 import polars as pl
@@ -13,20 +11,14 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from ecbehave.inputs.types import MatrixInput
-from ecbehave.metrics.ranking import expected_per_user
 from ecbehave.models.cf.dense import in_blocks, product, with_repeats
 from ecbehave.models.cf.profiles import Weighing, by_rows
 from ecbehave.models.cf.vocabulary import align
 from ecbehave.models.deep.denoising import Autoencoder
 from ecbehave.models.deep.fixed_blocks import exact, in_fixed_blocks
-from ecbehave.models.places import lists_and_places
 from ecbehave.models.protocol import Block
 
 Floats = NDArray[np.float64]
-
-#: Users whose lists are judged after each epoch at most, and the length of the lists.
-_JUDGED, _K = 2_000, 10
-METRIC = f"ndcg@{_K}"
 
 
 def had(data: MatrixInput, weighing: Weighing, strength: pl.Expr | None = None) -> csr_array:
@@ -80,24 +72,6 @@ def list_scores(
         return users[rows], with_repeats(scores, csr_array(history[rows]), repeat_weight)
 
     yield from in_blocks(score, users.size, len(items))
-
-
-def judged(later: MatrixInput) -> MatrixInput:
-    """Return the same, asked about no more users than are judged after each epoch, all of them with true items."""
-    labels = cast("pl.DataFrame", later.labels)
-    has_labels = pl.col("user_id").is_in(labels["user_id"].unique().implode())
-    chosen = later.users.filter(pl.col("is_asked") & has_labels).sort("user_hash", "user_id").head(_JUDGED)
-    is_chosen = pl.col("user_id").is_in(chosen["user_id"].implode())
-    users = later.users.with_columns(is_asked=is_chosen)
-    return replace(later, users=users, labels=labels.filter(is_chosen))
-
-
-def ndcg(data: MatrixInput, blocks: Iterator[Block]) -> float:
-    """Return the mean NDCG@10 of the users with true items; 0 without any."""
-    wanted = cast("pl.DataFrame", data.labels).select("user_id", "item_id")
-    placed = lists_and_places(data, blocks, wanted, _K)[1].with_columns(cutoff=pl.lit(data.cutoff))
-    mean = expected_per_user(placed, [_K], {})[METRIC].mean()
-    return 0.0 if mean is None else float(cast("float", mean))
 
 
 def hidden_of(net: Autoencoder, inputs: csr_array) -> Floats:

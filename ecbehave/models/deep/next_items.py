@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ecbehave.inputs.types import SequenceInput
 from ecbehave.models.deep import losses
+from ecbehave.models.deep.judging import METRIC
 from ecbehave.models.deep.noise import Noise
 from ecbehave.models.deep.sequence_config import SequenceConfig
 from ecbehave.models.deep.sequence_net import SequenceNet
@@ -33,7 +34,7 @@ class NextItems:
     """
 
     unit = "instants"
-    metric_name = "ndcg@10"
+    metric_name = METRIC
 
     def __init__(
         self,

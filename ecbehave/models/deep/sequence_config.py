@@ -1,8 +1,8 @@
 """The config that all kinds over sequences share. Imports no torch."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ecbehave.config import Duration, ModelConfig, Section, parse_duration
 from ecbehave.models.deep.settings import Training
@@ -15,6 +15,17 @@ class Pretrain(Section):
 
     epochs: Annotated[int, Field(ge=0)] = 5
     """Passes over the histories before the first train cutoff; 0 leaves it out."""
+    freeze: Literal["nothing", "items", "body"] = "nothing"
+    """What stays as it is then while labels are learned: the embeddings of items and categories, or everything but the
+    last two layers (`body`). Few labels teach large nets by heart."""
+
+    @model_validator(mode="after")
+    def _has_learned_what_is_frozen(self) -> Self:
+        if self.freeze != "nothing" and self.epochs == 0:
+            raise ValueError(
+                "freeze keeps what pretraining has learned; set epochs above 0, or freeze to nothing"
+            )
+        return self
 
 
 class SequenceConfig(ModelConfig):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
@@ -17,6 +18,7 @@ from ecbehave.inputs.types import Inputs, MatrixInput, SequenceInput, TableInput
 from ecbehave.metrics.classification import log_loss
 from ecbehave.models.cf.dense import in_blocks, product, with_repeats
 from ecbehave.models.cf.profiles import Weighing, by_rows
+from ecbehave.models.deep.judging import judged, ndcg
 from ecbehave.models.deep.sequence_config import SequenceConfig
 from ecbehave.models.deep.vocabulary import Ints, Vocabulary
 from ecbehave.models.labels import pooled
@@ -33,10 +35,10 @@ if TYPE_CHECKING:
     from ecbehave.models.deep.tokens import Reader, Span
     from ecbehave.models.deep.watching import Plan
 
+    #: How good a net is, the higher the better; None where that cannot be told.
+    Judge = Callable[[SequenceNet], float | None]
+
 _FILE, _NAMES, _NET = "sequence.json", "vocabulary", "net.npz"
-#: Users whose lists are judged after each epoch.
-_JUDGED = 2_000
-_K = 10
 
 
 class SequenceKind:
@@ -80,10 +82,7 @@ class SequenceKind:
         return self
 
     def _fit_items(self, history: SequenceInput, valid: Inputs | None, options: Options) -> None:
-        judged = None if valid is None else _some_users(valid)
-        objective = self._next_items(
-            history, (lambda _: None) if judged is None else partial(self._ndcg, judged)
-        )
+        objective = self._next_items(history, self._judge(valid))
         if not objective.has_targets:
             raise DataError(
                 f"{self.config.kind} has nothing to learn from: nobody has an event of the type "
@@ -94,7 +93,15 @@ class SequenceKind:
         plan = None if valid else self.plan_
         self.plan_ = self._learn(objective, options, "next items", [history.ends, history.now], plan)
 
-    def _next_items(self, history: SequenceInput, judge: Callable[[SequenceNet], float | None]) -> NextItems:
+    def _judge(self, valid: Inputs | None) -> Judge:
+        """Return what tells how good the lists of a net are; without a true item, nothing."""
+        matrix = None if valid is None else valid.matrix
+        if valid is None or matrix is None or matrix.labels is None or not matrix.labels.height:
+            return lambda _: None
+        later = judged(matrix)
+        return lambda net: ndcg(later, self._scores(net, replace(valid, matrix=later)))
+
+    def _next_items(self, history: SequenceInput, judge: Judge) -> NextItems:
         from ecbehave.models.deep.next_items import NextItems
         from ecbehave.models.deep.tokens import Reader
 
@@ -123,27 +130,6 @@ class SequenceKind:
         key = key_of(self.config.model_dump(mode="json"), [*data, self._known.item_rows])
         run = Run.of(options, f"{self.config.kind}, {name}", key)
         return train(self._net, objective, self.config.training, run, plan).plan
-
-    def _ndcg(self, data: Inputs, net: SequenceNet) -> float:
-        """Return the mean NDCG@10 of the lists of users with a true item."""
-        from ecbehave.models.top_k import lists_of
-
-        matrix = cast("MatrixInput", data.matrix)
-        true_items = cast("pl.DataFrame", matrix.labels)
-        listed = lists_of(matrix, self._scores(net, data), _K)
-        place = pl.int_range(pl.len()).over("user_id")
-        gained = (
-            listed.with_columns(place=place)
-            .join(true_items, on=["user_id", "item_id"])
-            .group_by("user_id")
-            .agg(gain=(1 / (pl.col("place") + 2).log(2)).sum())
-        )
-        ideal = np.append(0, np.cumsum(1 / np.log2(np.arange(_K) + 2.0)))
-        asked = true_items.group_by("user_id").len().join(gained, on="user_id", how="left").sort("user_id")
-        if not asked.height:
-            return 0.0
-        best = ideal[np.minimum(asked["len"].to_numpy(), _K)]
-        return float(np.mean(asked["gain"].fill_null(0).to_numpy() / best))
 
     def _fit_labels(self, train: Sequence[Inputs], valid: Sequence[Inputs], options: Options) -> None:
         from ecbehave.models.deep.labelled import Labelled
@@ -180,6 +166,7 @@ class SequenceKind:
         if self.config.pretrain.epochs and objective.has_targets:
             plan = Plan(self.config.pretrain.epochs)
             self._learn(objective, options, "next items before labels", [history.ends, history.now], plan)
+            self._net.freeze(self.config.pretrain.freeze)
 
     def _minus_log_loss(self, valid: Sequence[Inputs], net: SequenceNet) -> float | None:
         if not valid:
@@ -347,21 +334,3 @@ def _sequence(data: Inputs) -> SequenceInput:
 
 def _table(data: Inputs) -> TableInput:
     return cast("TableInput", data.table)
-
-
-def _some_users(data: Inputs) -> Inputs | None:
-    """Return the same for some of the users who have a true item; None without any.
-
-    They are the first ones by hash, and so by chance.
-    """
-    from dataclasses import replace
-
-    matrix = cast("MatrixInput", data.matrix)
-    if matrix.labels is None or not matrix.labels.height:
-        return None
-    has_label = matrix.users["user_id"].is_in(matrix.labels["user_id"].implode()) & matrix.users["is_asked"]
-    chosen = has_label & (has_label.cast(pl.UInt32).cum_sum() <= _JUDGED)
-    users = matrix.users.with_columns(is_asked=chosen)
-    asked = matrix.users["user_id"].filter(chosen)
-    labels = matrix.labels.filter(pl.col("user_id").is_in(asked.implode()))
-    return replace(data, matrix=replace(matrix, users=users, labels=labels))

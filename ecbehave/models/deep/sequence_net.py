@@ -1,7 +1,7 @@
 """The net of all kinds over sequences: events as vectors, an encoder, and heads that answer."""
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import nn
@@ -66,6 +66,13 @@ class SequenceNet(nn.Module):
             if module is not None:
                 initialise(module, rng)
         self.encoder = encoder
+
+    def freeze(self, what: Literal["nothing", "items", "body"]) -> None:
+        """Let some weights stay as they are; see `Pretrain.freeze`."""
+        items = [self.item, *([] if self.category is None else [self.category])]
+        body = [*items, self.of_events, self.of_instants, self.encoder]
+        for module in {"nothing": [], "items": items, "body": body}[what]:
+            module.requires_grad_(requires_grad=False)
 
     def embeddings(self, read: Tokens) -> torch.Tensor:
         """Return a vector for each event [B, L, D]."""
