@@ -23,7 +23,7 @@ TENURE = "tenure_days_purchase_all"
 _SMALL_NET: dict[str, Any] = {
     "width": 8,
     "layers": 1,
-    "length": 16,
+    "length": 8,
     "min_events": 1,
     "shared_rows": 4,
     "dropout": 0,

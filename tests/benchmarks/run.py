@@ -22,6 +22,7 @@ import cf_als
 import cf_ease
 import cf_kinds
 import cf_speed
+import deep_beauty
 import diginetica
 import ensemble_peers
 import increment
@@ -56,6 +57,7 @@ PARTS: dict[str, Callable[[Bench], Iterable[Section]]] = {
     "tuning": tuning.sections,
     "cf": cf_kinds.sections,
     "beauty": beauty.sections,
+    "deep_beauty": deep_beauty.sections,
     "diginetica": diginetica.sections,
     "movielens": movielens.sections,
     "item_knn": cf_speed.sections,
