@@ -69,9 +69,10 @@ class SequenceNet(nn.Module):
 
     def freeze(self, what: Literal["nothing", "items", "body"]) -> None:
         """Let some weights stay as they are; see `Pretrain.freeze`."""
-        items = [self.item, *([] if self.category is None else [self.category])]
-        body = [*items, self.of_events, self.of_instants, self.encoder]
-        for module in {"nothing": [], "items": items, "body": body}[what]:
+        frozen: dict[str, list[nn.Module]] = {"nothing": []}
+        frozen["items"] = [self.item, *([] if self.category is None else [self.category])]
+        frozen["body"] = [*frozen["items"], self.of_events, self.of_instants, self.encoder]
+        for module in frozen[what]:
             module.requires_grad_(requires_grad=False)
 
     def embeddings(self, read: Tokens) -> torch.Tensor:
