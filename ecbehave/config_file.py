@@ -257,7 +257,7 @@ def _text(path: KeyPath, node: Node) -> str:
 
 def _is_path(path: KeyPath) -> bool:
     is_source = len(path) == 4 and path[:2] == ("dataset", "sources") and path[3] == "path"
-    return is_source or path in _PATHS
+    return is_source or path in _PATHS or path[-2:] == ("pretrain", "source")
 
 
 def _absolute(node: Node) -> str:

@@ -16,6 +16,8 @@ from ecbehave.schema import MATRIX_USERS, TABLE_KEYS
 
 CUTOFF = datetime(2024, 3, 1, tzinfo=UTC)
 ONCE = Options(seed=0, threads=1, ends={CUTOFF: CUTOFF + timedelta(days=28)})
+RANKING = replace(ONCE, output="ranking")
+VIEWS = {"event_weights": {"view": 1.0}}
 RFM = ("recency_days_purchase_all", "days_purchase_all", "amount_purchase_all")
 TENURE = "tenure_days_purchase_all"
 
@@ -237,6 +239,20 @@ def walkers(n_users: int = 40, n_items: int = 10, seed: int = 0) -> Inputs:
     made = sequences(events, n_users, [f"i{n:02d}" for n in range(n_items)])
     labels = pl.DataFrame({"user_id": list(following), "item_id": list(following.values())})
     return replace(made, matrix=replace(cast("MatrixInput", made.matrix), labels=labels))
+
+
+def first_items(model: Any, data: Inputs) -> dict[str, str]:
+    """Return the best item of each user, by a kind over sequences."""
+    listed = lists_of(cast("MatrixInput", data.matrix), model.scores(data), 1)
+    return dict(zip(listed["user_id"], listed["item_id"], strict=True))
+
+
+def share_right(model: Any) -> float:
+    """Return of how many new walkers the next item comes first; by chance it is a tenth."""
+    asked = walkers(seed=2)
+    labels = cast("pl.DataFrame", cast("MatrixInput", asked.matrix).labels)
+    true_items = dict(zip(labels["user_id"], labels["item_id"], strict=True))
+    return float(np.mean([true_items[user] == item for user, item in first_items(model, asked).items()]))
 
 
 def returners(seed: int = 0) -> Inputs:

@@ -1,6 +1,6 @@
 """What every model kind offers, and what a run gives it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +25,10 @@ Reads = Literal["table", "matrix", "sequence", "all"]
 Output = Literal["binary", "pairs", "ranking", "rating"]
 
 
+#: The folder that the config names, and a time, to the folder of a model of that run which knows nothing from then on.
+StoredModels = Callable[[str, datetime], Path]
+
+
 @dataclass(frozen=True)
 class Options:
     """What the run decides, not the model."""
@@ -42,6 +46,8 @@ class Options:
     """Folder in which a long fit keeps what it has come to, for the case that it is killed; None keeps nothing."""
     watcher: Watcher | None = None
     """Who is told how a long fit goes."""
+    stored: StoredModels | None = None
+    """Where models of earlier runs are, for kinds that begin with one."""
 
 
 class Model(Protocol):

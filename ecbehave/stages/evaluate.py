@@ -29,6 +29,7 @@ from ecbehave.stages.metric_words import beside_truth, headline_verdict
 from ecbehave.stages.over_cutoffs import on_one_scale, over_time_facts, per_cutoff
 from ecbehave.stages.permutation import Fit, permutation, table_of
 from ecbehave.stages.reliability import calibration_facts, drifts, segment_facts
+from ecbehave.stages.stored_models import BASELINE, FITTED
 from ecbehave.tables import write_table
 from ecbehave.tasks import Task, make_task
 from ecbehave.windows import label
@@ -118,10 +119,7 @@ def _fitted(context: Context, artifact: Artifact, inputs: Artifact, origin: int)
     kinds, timezone = features.input_types(context), context.config.dataset.timezone
     return Fitted(
         features.read_all(inputs, kinds, "test", timezone, origin),
-        [
-            train.load(context, artifact, train.place_of(part, inputs, origin))
-            for part in (train.FITTED, train.BASELINE)
-        ],
+        [train.load(context, artifact, train.place_of(part, inputs, origin)) for part in (FITTED, BASELINE)],
         features.known_items(inputs, _known_split(context), timezone, origin),
     )
 

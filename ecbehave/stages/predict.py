@@ -30,6 +30,7 @@ from ecbehave.stages.input_writer import InputWriter, Request
 from ecbehave.stages.predict_lists import LIST_SCHEMAS, SCORES, Night, check_lists
 from ecbehave.stages.reasons import reasons
 from ecbehave.stages.sessions import sessions_fingerprint
+from ecbehave.stages.stored_models import FITTED, REFIT
 from ecbehave.tables import CHUNKS_PER_FILE, TableWriter, TableWriters, read_groups
 from ecbehave.tasks import make_task
 from ecbehave.windows import last_day, midnight, shift
@@ -67,11 +68,11 @@ def when(context: Context, log: Artifact, model: Artifact) -> When:
             f"predict.as_of is {as_of}, but the log's last complete day is {latest}; bring newer data first"
         )
     cutoff = midnight(as_of + _DAY, timezone)
-    parts = [part for part in (train.REFIT, train.FITTED) if part in model.info]
+    parts = [part for part in (REFIT, FITTED) if part in model.info]
     knows_until = {part: clean.instant(model.info[part]["knows_until"]) for part in parts}
     allowed = [part for part in parts if cutoff >= knows_until[part]]
     if not allowed:
-        first = last_day(knows_until[train.FITTED], timezone)
+        first = last_day(knows_until[FITTED], timezone)
         raise DataError(
             f"predict.as_of is {as_of}, but the model has learned from days up to {first}: its scores would look "
             f"into their own future. Take {first} or later, or train on a log that ends on {as_of}"

@@ -24,13 +24,21 @@ from ecbehave.models.protocol import Options, Predictor
 from ecbehave.models.storage import check_folder, load_json, reading, save_json
 from ecbehave.stages import Context, clean, features, ingest, processes, tuning, upstream
 from ecbehave.stages.long_fits import LongFits
+from ecbehave.stages.stored_models import (
+    BASELINE,
+    FITTED,
+    META,
+    REFIT,
+    source_fingerprints,
+    stored_models,
+    without_source_places,
+)
 from ecbehave.tasks import make_task
 
 VERSION = 4
 
-#: Folders of the artifact: the model that evaluate judges, the rule it is compared with, the model that scores.
-FITTED, BASELINE, REFIT = "fitted", "baseline", "refit"
-_META = "meta.json"
+#: Keys of the config that each choose a model.
+_MODELS = ("model", "baseline")
 
 #: Stages before this one; their settings must be the same when the model scores.
 MADE_WITH = (ingest, clean, features)
@@ -44,7 +52,8 @@ def name(context: Context) -> str:
 def settings(context: Context) -> dict[str, Any]:
     """Return the part of the config that the stage reads."""
     public = context.public
-    config = {key: public[key] for key in ("model", "baseline", "tune", "calibration", "seed")}
+    config = {key: public[key] for key in ("tune", "calibration", "seed")}
+    config |= {key: without_source_places(public[key]) for key in _MODELS}
     config["features"] = {key: public["features"][key] for key in PREPARATION}
     config["predict"] = {"refit": public["predict"]["refit"]}
     config["split"] = {"fit_on_validation": public["split"]["fit_on_validation"]}
@@ -54,7 +63,12 @@ def settings(context: Context) -> dict[str, Any]:
 def spec(context: Context) -> Spec:
     """Return what the model is made from."""
     inputs = upstream(context, "features", features.name(context), features.spec)
-    return Spec("train", VERSION, settings(context), {features.name(context): inputs.fingerprint})
+    read = {features.name(context): inputs.fingerprint} | source_fingerprints(_models(context))
+    return Spec("train", VERSION, settings(context), read)
+
+
+def _models(context: Context) -> dict[str, ModelConfig]:
+    return {key: getattr(context.config, key) for key in _MODELS}
 
 
 def run(context: Context) -> Outcome:
@@ -98,7 +112,12 @@ class _Training:
         self.task = make_task(context.config.task)
         self.kinds = features.input_types(context)
         self.options = Options(
-            context.config.seed, context.threads, self.task.question, context.config.features, self._ends()
+            context.config.seed,
+            context.threads,
+            self.task.question,
+            context.config.features,
+            self._ends(),
+            stored=stored_models(_models(context)),
         )
 
     def build(self) -> Built:
@@ -156,7 +175,7 @@ class _Training:
         until = features.windows_of(self.inputs, "validation", origin)[-1].end.isoformat()
         meta = {
             "kind": config.kind,
-            "config": config.model_dump(mode="json"),
+            "config": without_source_places(config.model_dump(mode="json")),
             # Each life was cut at an instant of its own, so the fit has seen others to the end.
             "knows_until": self.inputs.info["end"] if self._leaves_one_out else until,
         }
@@ -224,7 +243,7 @@ class _Training:
         folder = self.folder / part
         folder.mkdir(parents=True)
         model.save(folder)
-        save_json(folder / _META, meta)
+        save_json(folder / META, meta)
 
 
 def place_of(part: str, inputs: Artifact, origin: int) -> str:
@@ -255,8 +274,8 @@ def load(context: Context, artifact: Artifact, part: str) -> tuple[Predictor, di
     check_folder(artifact.path)
     artifact.verify()
     folder = artifact.path / part
-    meta = load_json(folder / _META)
-    with reading(folder / _META):
+    meta = load_json(folder / META)
+    with reading(folder / META):
         config = model_class(meta["kind"]).config_class.model_validate(meta["config"])
     return making.load(folder, config, make_task(context.config.task).question), meta
 

@@ -9,27 +9,27 @@ import pytest
 from planted import (
     CUTOFF,
     ONCE,
+    RANKING,
     SETTINGS,
+    VIEWS,
     customers,
+    first_items,
     known_before,
     make,
     predict,
     regulars,
     returners,
     sequences,
+    share_right,
     walkers,
 )
 from planted import event_log as log_of
 
 from ecbehave.errors import DataError
-from ecbehave.inputs.types import Inputs
 from ecbehave.models import model_class
 from ecbehave.models.protocol import Options
-from ecbehave.models.top_k import lists_of
 
 KINDS = ["cnn", "rnn", "transformer"]
-RANKING = replace(ONCE, output="ranking")
-VIEWS = {"event_weights": {"view": 1.0}}
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -48,19 +48,6 @@ class Watching:
 
     def learned(self, curves: Any) -> None:
         self.curves.append(curves)
-
-
-def first_items(model: Any, data: Inputs) -> dict[str, str]:
-    listed = lists_of(data.matrix, model.scores(data), 1)  # type: ignore[arg-type]
-    return dict(zip(listed["user_id"], listed["item_id"], strict=True))
-
-
-def share_right(model: Any) -> float:
-    """Of new walkers whose next item comes first; by chance it is a tenth."""
-    asked = walkers(seed=2)
-    labels = asked.matrix.labels  # type: ignore[union-attr]
-    true_items = dict(zip(labels["user_id"], labels["item_id"], strict=True))  # type: ignore[index]
-    return float(np.mean([true_items[user] == item for user, item in first_items(model, asked).items()]))
 
 
 @pytest.mark.parametrize(

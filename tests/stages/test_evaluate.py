@@ -20,6 +20,7 @@ from ecbehave.inputs.types import Inputs, MatrixInput
 from ecbehave.metrics.bootstrap import BINARY_METRICS
 from ecbehave.stages import features, train
 from ecbehave.stages.lists import complete_lists
+from ecbehave.stages.stored_models import FITTED
 
 CopyOf = Callable[..., Runs]
 UNCLEAR = {"model": {"kind": "rfm"}}
@@ -215,7 +216,7 @@ def test_rankings_are_those_of_a_slow_computation(listing: Runs) -> None:
     truth: dict[str, set[str]] = {}
     for user, item in data.labels.rows():
         truth.setdefault(user, set()).add(item)
-    fitted, _ = train.load(context, model, train.FITTED)
+    fitted, _ = train.load(context, model, FITTED)
     lists: dict[str, list[str]] = {}
     for user, item in (
         complete_lists(fitted.lists(Inputs(data.cutoff, matrix=data), 10), data, 10)

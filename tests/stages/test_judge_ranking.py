@@ -20,6 +20,7 @@ from ecbehave.stages.judge_ranking import judge_ranking, list_and_place, true_it
 from ecbehave.stages.judged import Fitted, Judged
 from ecbehave.stages.list_character import character
 from ecbehave.stages.ranking_report import list_facts, metric_rows
+from ecbehave.stages.stored_models import BASELINE
 from ecbehave.tasks import make_task
 
 ITEMS = list("abcdef")
@@ -190,7 +191,7 @@ def test_the_stored_metrics_of_the_baseline_are_expected_values(listing: Runs):
     assert inputs is not None
     assert model is not None
     (data,) = features.read_inputs(inputs, "matrix", "test", "UTC")
-    fitted, _ = train.load(context, model, train.BASELINE)
+    fitted, _ = train.load(context, model, BASELINE)
     users, scores = next(fitted.item_scores(Inputs(data.cutoff, matrix=data)))
     first = scores[[0]].toarray()[0] if isinstance(scores, csr_array) else np.maximum(scores[0], 0)
     counted = dict(zip(data.items["item_id"], first, strict=True))

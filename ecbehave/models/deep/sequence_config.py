@@ -13,6 +13,13 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class Pretrain(Section):
     """Learning from unlabelled histories, before labels are looked at."""
 
+    source: str | None = None
+    """Folder of a run of this shop or another one, in its workspace, whose net of the same kind and shape is where this
+    one begins; relative to the YAML file's folder or absolute. It must know nothing from after the first train
+    cutoff."""
+    same_catalogue: bool = True
+    """Whether the same item ids and categories are the same things there; if not, what stands for them is learned anew,
+    and only the body of the net is shared."""
     epochs: Annotated[int, Field(ge=0)] = 5
     """Passes over the histories before the first train cutoff; 0 leaves it out."""
     freeze: Literal["nothing", "items", "body"] = "nothing"
@@ -21,7 +28,7 @@ class Pretrain(Section):
 
     @model_validator(mode="after")
     def _has_learned_what_is_frozen(self) -> Self:
-        if self.freeze != "nothing" and self.epochs == 0:
+        if self.freeze != "nothing" and self.epochs == 0 and self.source is None:
             raise ValueError(
                 "freeze keeps what pretraining has learned; set epochs above 0, or freeze to nothing"
             )

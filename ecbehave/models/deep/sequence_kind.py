@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
@@ -22,7 +23,7 @@ from ecbehave.models.deep.judging import judged, ndcg
 from ecbehave.models.deep.sequence_config import SequenceConfig
 from ecbehave.models.deep.vocabulary import Ints, Vocabulary
 from ecbehave.models.labels import pooled
-from ecbehave.models.protocol import DRIVERS, Block, Options, Reads
+from ecbehave.models.protocol import DRIVERS, Block, Options, Reads, StoredModels
 from ecbehave.models.storage import load_json, reading, save_json
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     Judge = Callable[[SequenceNet], float | None]
 
 _FILE, _NAMES, _NET = "sequence.json", "vocabulary", "net.npz"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SequenceKind:
@@ -89,7 +91,7 @@ class SequenceKind:
                 f"{' or '.join(self.config.event_weights)} with an item after another event; set model.event_weights "
                 f"to the log's event types, or bring more data"
             )
-        self.net_ = self._new_net(options.seed)
+        self._begin(history, options)
         plan = None if valid else self.plan_
         self.plan_ = self._learn(objective, options, "next items", [history.ends, history.now], plan)
 
@@ -138,7 +140,7 @@ class SequenceKind:
         labelled = [part for part in train if part.table is not None]
         label = pooled([_table(part) for part in labelled]).label
         self.base_ = float(np.log(label.mean() / (1 - label.mean())))
-        self.net_ = self._new_net(options.seed)
+        self._begin(_sequence(labelled[0]), options)
         reader = Reader(self._known, [_sequence(part) for part in labelled])
         found = [self._span(reader, n, _table(part).frame["user_id"]) for n, part in enumerate(labelled)]
         span, has_any = (
@@ -157,6 +159,18 @@ class SequenceKind:
         objective = Labelled(reader, span, label[has_any], self.config.training.batch, judge)
         plan = None if valid else self.plan_
         self.plan_ = self._learn(objective, options, "labels", [span.end, span.now, label], plan)
+
+    def _begin(self, history: SequenceInput, options: Options) -> None:
+        """Draw the first weights, or take over those of a stored net that knows nothing from after the histories."""
+        self.net_ = self._new_net(options.seed)
+        pretrain = self.config.pretrain
+        if pretrain.source is not None:
+            from ecbehave.models.deep.pretrained import take_over
+
+            # In leave-one-out, users are asked as of instants of their own.
+            until = _EPOCH + timedelta(microseconds=int(history.now.min()))
+            stored = cast("StoredModels", options.stored)
+            take_over(self._net, self._known, stored(pretrain.source, until), pretrain.same_catalogue)
 
     def _pretrain(self, history: SequenceInput, options: Options) -> None:
         """Learn to foresee the next items in the histories before the first train cutoff: no label is among them."""

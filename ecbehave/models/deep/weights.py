@@ -79,14 +79,27 @@ def load_net(path: Path, net: nn.Module) -> None:
     Raises:
         ArtifactError: the file is missing or damaged, or does not hold the weights of such a net.
     """
-    stored = load_arrays(path)
+    stored = load_weights(path)
     with reading(path):
         expected = net.state_dict()
         _check_names(set(stored), set(expected))
         for name, value in stored.items():
-            _check_array(name, value, tuple(expected[name].shape))
+            _check_shape(name, value, expected[name])
+        net.load_state_dict(stored)
+
+
+def load_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Read what `save_net` wrote, by name.
+
+    Raises:
+        ArtifactError: the file is missing or damaged, or holds something else than finite numbers of 32 bits.
+    """
+    stored = load_arrays(path)
+    with reading(path):
+        for name, value in stored.items():
+            _check_array(name, value)
         # Copied, since memory of numpy may begin anywhere, and sums can depend on where.
-        net.load_state_dict({name: torch.from_numpy(value).clone() for name, value in stored.items()})
+        return {name: torch.from_numpy(value).clone() for name, value in stored.items()}
 
 
 def _check_names(found: set[str], expected: set[str]) -> None:
@@ -95,10 +108,13 @@ def _check_names(found: set[str], expected: set[str]) -> None:
             raise ValueError(f"it {what} {len(names)} of the net's weights: {', '.join(sorted(names)[:3])}")
 
 
-def _check_array(name: str, value: NDArray[Any], shape: tuple[int, ...]) -> None:
+def _check_shape(name: str, value: torch.Tensor, expected: torch.Tensor) -> None:
+    if value.shape != expected.shape:
+        raise ValueError(f"{name} has shape {list(value.shape)}, not {list(expected.shape)}")
+
+
+def _check_array(name: str, value: NDArray[Any]) -> None:
     if value.dtype != np.float32:
         raise TypeError(f"{name} is {value.dtype}, not float32")
-    if value.shape != shape:
-        raise ValueError(f"{name} has shape {list(value.shape)}, not {list(shape)}")
     if not np.isfinite(value).all():
         raise ValueError(f"{name} holds what is no number")
