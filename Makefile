@@ -44,7 +44,7 @@ bench: setup ## measure against other tools, in an environment of its own
 	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check \
 		--requirement requirements.lock --requirement tests/benchmarks/requirements.txt
 	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	@for peer in featuretools autogluon; do \
+	@for peer in featuretools autogluon recbole; do \
 		test -x $(BENCH)/$$peer/bin/python || $(PYTHON) -m venv $(BENCH)/$$peer || exit $$?; \
 		$(BENCH)/$$peer/bin/python -m pip install --quiet --disable-pip-version-check \
 			--requirement tests/benchmarks/requirements-$$peer.txt || exit $$?; \

@@ -29,6 +29,7 @@ import increment
 import kinds
 import movielens
 import neighbours
+import nets_speed
 import rerank
 import scale
 import speed
@@ -58,6 +59,7 @@ PARTS: dict[str, Callable[[Bench], Iterable[Section]]] = {
     "cf": cf_kinds.sections,
     "beauty": beauty.sections,
     "deep_beauty": deep_beauty.sections,
+    "recbole": nets_speed.sections,
     "diginetica": diginetica.sections,
     "movielens": movielens.sections,
     "item_knn": cf_speed.sections,
