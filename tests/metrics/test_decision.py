@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 from sklearn import metrics as reference
 
+from ecbehave.metrics import decision
 from ecbehave.metrics.bootstrap import compare_sums
 from ecbehave.metrics.decision import Money, places
 from ecbehave.metrics.tally import Confusion
@@ -61,6 +62,13 @@ def test_no_rows_have_no_curve() -> None:
 def test_places_by_descending_score_and_of_equal_ones_the_earlier_row_first() -> None:
     assert places([0.1, 0.9, 0.5, 0.9]).tolist() == [3, 0, 2, 1]
     assert places([]).tolist() == []
+
+
+def test_places_of_many_rows_are_given_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    score = np.random.default_rng(0).integers(5, size=23).astype(np.float64)
+    whole = places(score).tolist()
+    monkeypatch.setattr(decision, "_AT_ONCE", 4)
+    assert places(score).tolist() == whole
     assert places([]).dtype == places([0.5]).dtype == np.int64
 
 

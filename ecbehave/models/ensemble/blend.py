@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from ecbehave.config import ModelConfig
 from ecbehave.inputs.types import Inputs, MatrixInput, TableInput
 from ecbehave.models.candidate_scores import candidate_scores
+from ecbehave.models.ensemble import shortlist
 from ecbehave.models.making import load, make
 from ecbehave.models.protocol import DRIVERS, Block, InputType, Options, Output, Predictor
 from ecbehave.models.single import best_of
 from ecbehave.models.storage import load_json, reading, save_json
+from ecbehave.models.top_k import LIST
 
 _FILE = "blend.json"
 
@@ -70,17 +72,33 @@ class Blend:
 
     def lists(self, data: Inputs, k: int) -> pl.DataFrame:
         """Return `user_id`, `item_id`, `score`: at most `k` rows for each user, best first."""
-        return best_of(cast("TableInput", data.table), self.score(data), k)
+        return pl.concat([pl.DataFrame(schema=LIST), *self.list_blocks(data, k)])
 
     def list_blocks(self, data: Inputs, k: int) -> Iterator[pl.DataFrame]:
-        """Yield `lists` of all users at once: the rows of the table, which they come from, are known already."""
-        yield self.lists(data, k)
+        """Yield `lists`: of all users at once where there is a table, the rows of which are known already."""
+        for part in self._with_candidates(data, k):
+            yield best_of(cast("TableInput", part.table), self.score(part), k)
 
     def item_scores(self, data: Inputs) -> Iterator[Block]:
-        """Yield the scores of the candidates, of all users at once."""
-        yield candidate_scores(
-            cast("MatrixInput", data.matrix), cast("TableInput", data.table), self.score(data)
-        )
+        """Yield the scores of the candidates."""
+        for part in self._with_candidates(data, shortlist.LENGTH):
+            yield candidate_scores(
+                cast("MatrixInput", part.matrix), cast("TableInput", part.table), self.score(part)
+            )
+
+    def _with_candidates(self, data: Inputs, k: int) -> Iterator[Inputs]:
+        """Yield what is known with the table; where no member reads one, with the best items of each member."""
+        if data.table is not None:
+            yield data
+            return
+        for part in shortlist.in_parts(data):
+            yield shortlist.shortlist(self.members_, part, k)
+
+    def teaching(self, data: Inputs) -> Inputs:
+        """Return labelled rows of a cutoff that weights are learned from, when the members are fitted."""
+        if data.table is not None:
+            return data
+        return shortlist.shortlist(self.members_, shortlist.teaching(data), shortlist.LENGTH)
 
     def contributions(self, data: Inputs) -> NDArray[np.float64]:
         """Return additive contributions to the score [N, F + 1], by feature of the table; the last is the base."""

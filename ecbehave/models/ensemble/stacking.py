@@ -62,8 +62,9 @@ class Stacking(Blend):
         for origin in _origins(train, options, self.config.origins):
             at_origin = type(self)(self.config, self.output)
             at_origin.fit_members(origin.train, [origin.valid], options)
-            signals.append(at_origin.signals(origin.asked))
-            labels.append(cast("TableInput", origin.asked.table).label)
+            asked = at_origin.teaching(origin.asked)
+            signals.append(at_origin.signals(asked))
+            labels.append(cast("TableInput", asked.table).label)
             n_rows.append(labels[-1].size)
         known = np.concatenate(signals)
         spread = known.std(axis=0)
@@ -76,11 +77,11 @@ class Stacking(Blend):
 
 def _origins(train: Sequence[Inputs], options: Options, n: int) -> list[_Origin]:
     """Return the last n train cutoffs at which the labels of two earlier ones were known."""
-    labelled = [part for part in train if part.table is not None]
+    labelled = [part for part in train if _has_labels(part)]
     found = []
     for asked in labelled:
         known = [part for part in labelled if options.ends[part.cutoff] <= asked.cutoff]
-        if len(known) >= 2 and cast("TableInput", asked.table).n_rows:
+        if len(known) >= 2 and (asked.table is None or asked.table.n_rows):
             *earlier, last = known
             found.append(_Origin(asked, [*earlier, last.as_history()], last))
     if not found:
@@ -89,6 +90,10 @@ def _origins(train: Sequence[Inputs], options: Options, n: int) -> list[_Origin]
             f"the {len(labelled)} there is none; set split.train higher, or choose the kind voting"
         )
     return found[-n:]
+
+
+def _has_labels(part: Inputs) -> bool:
+    return part.table is not None or (part.matrix is not None and part.matrix.labels is not None)
 
 
 def _weights(
@@ -105,6 +110,8 @@ def _weights(
     from scipy.optimize import minimize
 
     n_members, n_groups = signals.shape[1], int(group.max()) + 1
+    # The search stops at once where values and slopes are huge.
+    scale = 1 / (label.size + l2)
 
     def loss(theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         weights, intercepts = theta[:n_members], theta[n_members:]
@@ -112,12 +119,13 @@ def _weights(
         error = expit(z) - label
         value = np.logaddexp(0, z).sum() - (label * z).sum() + l2 / 2 * (weights**2).sum()
         slope = (signals * error[:, None]).sum(axis=0) + l2 * weights
-        return float(value), np.concatenate([slope, np.bincount(group, error, n_groups)])
+        slopes = np.concatenate([slope, np.bincount(group, error, n_groups)])
+        return float(value) * scale, slopes * scale
 
     start = np.concatenate([np.full(n_members, 1 / n_members), np.zeros(n_groups)])
     bounds = [(0, None)] * n_members + [(None, None)] * n_groups
     # Members say much the same, so that the loss is flat along their differences: L-BFGS-B stops before it is there.
     found = minimize(
-        loss, start, jac=True, method="SLSQP", bounds=bounds, options={"ftol": 1e-9, "maxiter": 500}
+        loss, start, jac=True, method="SLSQP", bounds=bounds, options={"ftol": 1e-13, "maxiter": 500}
     )
     return np.asarray(found.x[:n_members])

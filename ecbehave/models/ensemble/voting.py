@@ -58,9 +58,10 @@ class Voting(Blend):
     def fit(self, train: Sequence[Inputs], valid: Sequence[Inputs], options: Options) -> Self:
         """Fit all members, and find their weights; a refit keeps the weights."""
         self.fit_members(train, valid, options)
-        if valid:
-            label = labels_of(valid)
-            signals = np.concatenate([self.signals(part) for part in valid])
+        taught = [self.teaching(part) for part in valid]
+        # Where no true item is among the candidates, nothing tells the members apart.
+        if taught and np.ptp(label := labels_of(taught)):
+            signals = np.concatenate([self.signals(part) for part in taught])
             scales = [Platt.fit(signals[:, m], label) for m in range(signals.shape[1])]
             slope = np.array([scale.slope for scale in scales])
             intercept = np.array([scale.intercept for scale in scales])
