@@ -5,6 +5,7 @@ As a program, `deep_beauty.py FILE KIND '{"width": 128}'`, it prints the figures
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,13 +17,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 from beauty import PUBLISHED, K, as_matrix, figures, read
+from beauty import SETTINGS as NEIGHBOURS
 from measure import Bench
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from section import Section
 
 from ecbehave.inputs.types import Inputs, SequenceInput, SequenceLog
 from ecbehave.models import model_class
-from ecbehave.models.protocol import Options
+from ecbehave.models.making import make
+from ecbehave.models.protocol import Options, Predictor
 
 SEEDS = (0, 1, 2)
 _DAY = 86_400_000_000
@@ -118,13 +122,14 @@ class Told:
         """Nothing is left to print."""
 
 
-def judge(model: Any, asked: Inputs, target: NDArray[np.int64]) -> tuple[float, float]:
+def judge(model: Predictor, asked: Inputs, target: NDArray[np.int64]) -> tuple[float, float]:
     """Return HR@10 and NDCG@10 of the item that comes next [U], what was had before being left out."""
     assert asked.matrix is not None
     higher, tied = [], []
     barred = asked.matrix.barred
     assert barred is not None
-    for users, scores in model.scores(asked):
+    for users, block in model.item_scores(asked):
+        scores = _dense(block)
         own = scores[np.arange(users.size), target[users], None].copy()
         scores[barred[users].toarray() > 0] = -np.inf
         higher.append((scores > own).sum(axis=1))
@@ -132,13 +137,28 @@ def judge(model: Any, asked: Inputs, target: NDArray[np.int64]) -> tuple[float, 
     return figures(np.concatenate(higher), np.concatenate(tied), target.size)
 
 
+def _dense(block: csr_array | NDArray[np.float64]) -> NDArray[np.float64]:
+    if not isinstance(block, csr_array):
+        return block
+    scores = np.full(block.shape, -np.inf)
+    row = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
+    scores[row, block.indices] = block.data
+    return scores
+
+
 def fitted(kind: str, settings: Mapping[str, Any], data: Data, seed: int) -> Any:
-    """Fit on all but the last two items of everybody, the second last saying when to stop."""
-    found = model_class(kind)
-    model = found(found.config_class.model_validate({"kind": kind} | settings))
+    """Fit a vote of item_knn and a net on all but the last two items of everybody.
+
+    The second last item says when the net is to stop, and how much each of the two counts.
+    """
+    members = [{"kind": "item_knn"} | NEIGHBOURS, {"kind": kind} | settings]
+    config = model_class("voting").config_class.model_validate({"kind": "voting", "members": members})
     known = data.without(2)
-    options = Options(seed=seed, threads=2, output="ranking", watcher=Told())
-    return model.fit([known.as_history()], [known], options)
+    return make(config, "ranking").fit([known.as_history()], [known], _options(seed))
+
+
+def _options(seed: int) -> Options:
+    return Options(seed=seed, threads=os.cpu_count() or 1, output="ranking", watcher=Told())
 
 
 def sections(bench: Bench) -> Iterator[Section]:
@@ -152,17 +172,17 @@ def _section(data: Data) -> Section:
     test = data.items.search_sorted(data.histories.list.last()).to_numpy().astype(np.int64)
     rows = []
     for kind, settings in SETTINGS.items():
-        found: dict[str, list[tuple[float, float]]] = {kind: [], f"{kind}, refitted": []}
+        found: dict[str, list[tuple[float, float]]] = {}
         seconds = []
         for seed in SEEDS:
             print(f"  {kind}, seed {seed}", file=sys.stderr, flush=True)
             started = time.perf_counter()
-            model = fitted(kind, settings, data, seed)
+            vote = fitted(kind, settings, data, seed)
             seconds.append(time.perf_counter() - started)
-            found[kind].append(judge(model, data.without(1), test))
-            model.fit([data.without(1).as_history()], [], Options(seed=seed, threads=2, output="ranking"))
-            found[f"{kind}, refitted"].append(judge(model, data.without(1), test))
-        times = [f"{fmean(seconds):,.0f} s", ""]
+            _judge_both(found, kind, vote, data, test)
+            vote.fit([data.without(1).as_history()], [], _options(seed))
+            _judge_both(found, f"{kind}, refitted", vote, data, test)
+        times = [f"{fmean(seconds):,.0f} s", *[""] * (len(found) - 1)]
         rows += [
             [name, *_spread(figures_of), spent]
             for (name, figures_of), spent in zip(found.items(), times, strict=True)
@@ -179,13 +199,26 @@ def _section(data: Data) -> Section:
     )
 
 
+def _judge_both(
+    found: dict[str, list[tuple[float, float]]],
+    name: str,
+    vote: Any,
+    data: Data,
+    target: NDArray[np.int64],
+) -> None:
+    """Add the figures of the net, and those of its vote with item_knn, to those that were found."""
+    asked = data.without(1)
+    for of, model in ((name, vote.members_[1]), (f"{name}, and item_knn", vote)):
+        found.setdefault(of, []).append(judge(model, asked, target))
+
+
 def _spread(found: Sequence[tuple[float, float]]) -> list[str]:
     columns = zip(*found, strict=True)
     return [f"{fmean(values):.4f} ({stdev(values):.4f})" for values in columns]
 
 
 def main() -> None:
-    """Fit a kind with changed settings, and print the figures of the validation items."""
+    """Fit a kind with changed settings, and print the figures of the validation items, which chose the epochs."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("file", type=Path)
     parser.add_argument("kind", choices=SETTINGS)
@@ -193,15 +226,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     data = Data.of(read(asked.file))
-    model = fitted(asked.kind, SETTINGS[asked.kind] | asked.changes, data, asked.seed)
+    vote = fitted(asked.kind, SETTINGS[asked.kind] | asked.changes, data, asked.seed)
     target = data.items.search_sorted(data.histories.list.get(-2)).to_numpy().astype(np.int64)
-    hit_rate, ndcg = judge(model, data.without(2), target)
-    epochs = model.plan_.epochs
-    print(
-        json.dumps(
-            {**asked.changes, "epochs": epochs, "hit_rate": round(hit_rate, 5), "ndcg": round(ndcg, 5)}
-        )
-    )
+    net = vote.members_[1]
+    for name, model in ((asked.kind, net), ("and item_knn", vote)):
+        hit_rate, ndcg = judge(model, data.without(2), target)
+        told = {"model": name, "epochs": net.kind.plan_.epochs, "shares": vote.shares_.tolist()}
+        print(json.dumps({**asked.changes, **told, "hit_rate": round(hit_rate, 5), "ndcg": round(ndcg, 5)}))
 
 
 if __name__ == "__main__":

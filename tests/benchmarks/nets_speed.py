@@ -19,8 +19,8 @@ from measure import HERE, Bench, Measured, measure
 from section import Section, gigabytes
 
 from ecbehave.models import model_class
+from ecbehave.models.making import make
 from ecbehave.models.protocol import Options
-from ecbehave.models.top_k import lists_of
 
 #: It needs older packages, hence an environment of its own; `make bench` makes it.
 PYTHON = Path(sys.prefix) / "recbole" / "bin" / "python"
@@ -114,9 +114,8 @@ def main() -> None:
     """Train a net, judge it on the validation items, and list items for everybody."""
     data = Data.of(read(Path(sys.argv[1])))
     kind, epochs = sys.argv[2], int(sys.argv[3])
-    found = model_class(kind)
-    training = SETTINGS["training"] | {"epochs": epochs}
-    model = found(found.config_class.model_validate({"kind": kind} | SETTINGS | {"training": training}))
+    settings = {"kind": kind} | SETTINGS | {"training": SETTINGS["training"] | {"epochs": epochs}}
+    model = make(model_class(kind).config_class.model_validate(settings), "ranking")
     known, later = data.without(2), data.without(1)
     options = Options(seed=0, threads=os.cpu_count() or 1, output="ranking")
     started = time.perf_counter()
@@ -125,7 +124,7 @@ def main() -> None:
     target = data.items.search_sorted(data.histories.list.get(-2)).to_numpy().astype(np.int64)
     ndcg = judge(model, known, target)[1]
     started = time.perf_counter()
-    n_lists = lists_of(later.matrix, model.scores(later), LENGTH)["user_id"].n_unique()
+    n_lists = model.lists(later, LENGTH)["user_id"].n_unique()
     listing = time.perf_counter() - started
     n_targets = int((known.sequence.ends - known.sequence.starts - 1).sum())
     told = {"seconds": seconds / epochs, "ndcg": ndcg, "n_targets": n_targets}
