@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from planted import ONCE, Pair, make, matrix
+from planted import ONCE, Pair, make, matrix, sequences
 
 from ecbehave.models import PLAIN, model_class
 from ecbehave.models.cf import alike
@@ -14,7 +14,9 @@ from ecbehave.models.cf.alike import most_alike
 
 RANKED = replace(ONCE, output="ranking")
 ABLE = [kind for kind in PLAIN if hasattr(model_class(kind), "similar_items")]
+NETS = {"cnn", "rnn", "transformer"}
 SETTINGS = {"item_knn": {"min_users": 1}, "ease": {"min_users": 1, "ridge": 1.0}, "als": {"factors": 2}}
+LONG = {"training": {"epochs": 12, "batch": 8, "learning_rate": 0.02}}
 
 
 @pytest.mark.parametrize("block", [1, 70, 1_000_000])
@@ -52,7 +54,13 @@ def test_what_is_had_together_is_alike(kind: str, tmp_path: Path) -> None:
         for item in range(3)
         if (user + item) % 4
     ]
-    model = make(kind, **SETTINGS[kind]).fit([matrix(pairs, 40, list("abcdef"))], [], RANKED)
+    names = list("abcdef")
+    if kind in NETS:
+        # The same, time and again.
+        events = [(u, names[i], t, 9.0 - 3 * n - i % 3) for n in range(3) for u, i, t, *_ in pairs]
+        model = make(kind, **LONG).fit([sequences(events, 40, names).as_history()], [], RANKED)
+    else:
+        model = make(kind, **SETTINGS[kind]).fit([matrix(pairs, 40, names)], [], RANKED)
     listed = pl.Series(["a", "b", "d", "e", "f"])
     found = pl.concat(model.similar_items(2, listed))  # type: ignore[attr-defined]
     assert found.schema == {"item_id": pl.String, "similar_item_id": pl.String, "similarity": pl.Float64}
@@ -71,4 +79,4 @@ def test_what_is_had_together_is_alike(kind: str, tmp_path: Path) -> None:
 
 
 def test_these_kinds_can_tell() -> None:
-    assert set(ABLE) == {"item_knn", "als", "ease"}
+    assert set(ABLE) == {"item_knn", "als", "ease"} | NETS

@@ -15,6 +15,7 @@ from ecbehave.errors import DataError
 from ecbehave.inputs.types import MatrixInput
 from ecbehave.models.best import best_per_row
 from ecbehave.models.protocol import Block, Options, Reads
+from ecbehave.models.search import Domain, Real
 from ecbehave.models.storage import load_json, save_json
 
 #: Users whose neighbours are looked for at once.
@@ -45,6 +46,7 @@ class PersonalFrequency:
 
     config_class: ClassVar[type[ModelConfig]] = PersonalFrequencyConfig
     inputs: ClassVar[Mapping[str, Reads]] = {"pairs": "matrix", "ranking": "matrix"}
+    search: ClassVar[Mapping[str, Domain]] = {"decay": Real(0.8, 1.0)}
 
     def __init__(self, config: PersonalFrequencyConfig) -> None:
         self.config = config

@@ -36,6 +36,26 @@ def most_alike(ids: pl.Series, measure: Measure, n: int, listed: pl.Series) -> I
         )
 
 
+def items_alike(
+    ids: pl.Series, factors: NDArray[np.floating], n: int, listed: pl.Series
+) -> Iterator[pl.DataFrame]:
+    """Yield the items whose factors point most nearly the same way; see `protocol.SimilarItems`.
+
+    Args:
+        ids: [K] the items that are known.
+        factors: [K, F].
+        n: most of each.
+        listed: the items that may be named.
+    """
+    place = pl.DataFrame({"item_id": ids}).with_row_index("place")
+    known = listed.to_frame("item_id").join(place, on="item_id", maintain_order="left")
+    others, itself = known["place"].to_numpy().astype(np.int64), np.full(ids.len(), -1)
+    itself[others] = np.arange(others.size)
+    for item, other, similarity in alike(factors, factors[others], itself, n):
+        named = {"item_id": ids.gather(item), "similar_item_id": known["item_id"].gather(other)}
+        yield pl.DataFrame({**named, "similarity": similarity})
+
+
 def alike(
     mine: NDArray[np.floating], theirs: NDArray[np.floating], itself: Ints, n: int
 ) -> Iterator[tuple[Ints, Ints, NDArray[np.float64]]]:

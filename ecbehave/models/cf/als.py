@@ -14,13 +14,14 @@ from scipy.sparse import csr_array
 from ecbehave.config import Duration, ModelConfig, parse_duration
 from ecbehave.errors import DataError
 from ecbehave.inputs.types import MatrixInput
-from ecbehave.models.cf.alike import alike
+from ecbehave.models.cf.alike import alike, items_alike
 from ecbehave.models.cf.biases import clipped
 from ecbehave.models.cf.dense import in_blocks, product, with_repeats
 from ecbehave.models.cf.least_squares import Floats, Known, rotated, solve, turned
 from ecbehave.models.cf.rated_items import Rated
 from ecbehave.models.cf.vocabulary import align
 from ecbehave.models.protocol import Block, Options, Reads
+from ecbehave.models.search import Domain, Real, Whole
 from ecbehave.models.storage import load_arrays, load_json, reading, save_arrays, save_json
 
 #: Standard deviation of the first factors, times the root of their number (Rendle et al. 2022, section 4.2).
@@ -73,6 +74,12 @@ class Als:
 
     config_class: ClassVar[type[ModelConfig]] = AlsConfig
     inputs: ClassVar[Mapping[str, Reads]] = {"pairs": "matrix", "ranking": "matrix", "rating": "matrix"}
+    search: ClassVar[Mapping[str, Domain]] = {
+        "factors": Whole(16, 128, log=True),
+        "unobserved_weight": Real(0.001, 1.0, log=True),
+        "reg": Real(0.001, 0.1, log=True),
+        "repeat_weight": Real(0.0, 3.0),
+    }
 
     def __init__(self, config: AlsConfig) -> None:
         self.config = config
@@ -211,18 +218,7 @@ class Als:
 
     def similar_items(self, n: int, listed: pl.Series) -> Iterator[pl.DataFrame]:
         """Yield the items whose factors point most nearly the same way: the cosine of the two."""
-        known = listed.filter(listed.is_in(self.items_.implode()))
-        others = _old(self.items_, known)
-        itself = _old(known, self.items_)
-        factors = self.known_.factors
-        for item, other, similarity in alike(factors, factors[others], itself, n):
-            yield pl.DataFrame(
-                {
-                    "item_id": self.items_.gather(item),
-                    "similar_item_id": known.gather(other),
-                    "similarity": similarity,
-                }
-            )
+        yield from items_alike(self.items_, self.known_.factors, n, listed)
 
     def similar_users(self, data: MatrixInput, n: int) -> Iterator[pl.DataFrame]:
         """Yield the users whose factors, folded in from their histories, point most nearly the same way."""

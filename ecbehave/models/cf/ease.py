@@ -21,6 +21,7 @@ from ecbehave.models.cf.dense import with_repeats
 from ecbehave.models.cf.vocabulary import align
 from ecbehave.models.cf.weighted import weighted_pairs
 from ecbehave.models.protocol import Block, Options, Reads
+from ecbehave.models.search import Domain, Real
 from ecbehave.models.storage import load_arrays, load_json, reading, save_arrays, save_json
 
 #: Users whose products are computed at once, and scores that are handed on at once.
@@ -61,6 +62,10 @@ class Ease:
 
     config_class: ClassVar[type[ModelConfig]] = EaseConfig
     inputs: ClassVar[Mapping[str, Reads]] = {"pairs": "matrix", "ranking": "matrix"}
+    search: ClassVar[Mapping[str, Domain]] = {
+        "ridge": Real(10.0, 3000.0, log=True),
+        "repeat_weight": Real(0.0, 6.0),
+    }
 
     def __init__(self, config: EaseConfig) -> None:
         self.config = config

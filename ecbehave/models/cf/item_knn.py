@@ -20,6 +20,7 @@ from ecbehave.models.cf.similarity import Similarity, similar_rows
 from ecbehave.models.cf.vocabulary import align
 from ecbehave.models.cf.weighted import weighted_pairs
 from ecbehave.models.protocol import Block, Options, Reads
+from ecbehave.models.search import Domain, Real, Whole
 from ecbehave.models.storage import load_arrays, load_json, reading, save_arrays, save_json
 from ecbehave.parallel import in_order
 
@@ -92,6 +93,14 @@ class ItemKnn:
 
     config_class: ClassVar[type[ModelConfig]] = ItemKnnConfig
     inputs: ClassVar[Mapping[str, Reads]] = {"pairs": "matrix", "ranking": "matrix", "rating": "matrix"}
+    search: ClassVar[Mapping[str, Domain]] = {
+        "neighbours": Whole(20, 500, log=True),
+        "shrink": Real(0.0, 100.0),
+        "repeat_weight": Real(0.0, 40.0),
+        "place_decay": Real(0.5, 1.0),
+        "directed_weight": Real(0.0, 0.9),
+        "popularity_exponent": Real(-0.5, 0.5),
+    }
 
     def __init__(self, config: ItemKnnConfig) -> None:
         self.config = config

@@ -22,6 +22,7 @@ from ecbehave.models.cf.similarity import Similarity
 from ecbehave.models.cf.vocabulary import align
 from ecbehave.models.cf.votes import Votes
 from ecbehave.models.protocol import Options, Reads
+from ecbehave.models.search import Domain, Real, Whole
 from ecbehave.models.storage import load_json, reading, save_json
 
 _FILE = "user_knn"
@@ -96,6 +97,12 @@ class UserKnn:
         "pairs": "matrix",
         "ranking": "matrix",
         "rating": "matrix",
+    }
+    search: ClassVar[Mapping[str, Domain]] = {
+        "neighbours": Whole(20, 500, log=True),
+        "shrink": Real(0.0, 50.0),
+        "rarity": Real(0.0, 2.0),
+        "repeat_weight": Real(0.0, 6.0),
     }
 
     def __init__(self, config: UserKnnConfig) -> None:

@@ -22,6 +22,7 @@ from ecbehave.models.deep.watching import Plan
 from ecbehave.models.ensemble.class_weight import PositiveWeight, positive_factor
 from ecbehave.models.labels import labels_of, pooled
 from ecbehave.models.protocol import Block, Options, Reads
+from ecbehave.models.search import Domain, Real, Whole
 from ecbehave.models.storage import load_json, reading, save_json
 
 if TYPE_CHECKING:
@@ -96,6 +97,13 @@ class Autoencoder:
 
     config_class: ClassVar[type[ModelConfig]] = AutoencoderConfig
     inputs: ClassVar[Mapping[str, Reads]] = {"binary": "all", "pairs": "matrix", "ranking": "matrix"}
+    search: ClassVar[Mapping[str, Domain]] = {
+        "width": Whole(32, 512, log=True),
+        "code": Whole(16, 256, log=True),
+        "input_dropout": Real(0.1, 0.8),
+        "repeat_weight": Real(0.0, 6.0),
+        "training.learning_rate": Real(3e-4, 1e-2, log=True),
+    }
 
     def __init__(self, config: AutoencoderConfig) -> None:
         self.config = config

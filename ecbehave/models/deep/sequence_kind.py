@@ -17,6 +17,7 @@ from scipy.sparse import csr_array
 from ecbehave.errors import DataError
 from ecbehave.inputs.types import Inputs, MatrixInput, SequenceInput, TableInput
 from ecbehave.metrics.classification import log_loss
+from ecbehave.models.cf.alike import items_alike
 from ecbehave.models.cf.dense import in_blocks, product, with_repeats
 from ecbehave.models.cf.profiles import Weighing, by_rows
 from ecbehave.models.deep.judging import judged, ndcg
@@ -24,6 +25,7 @@ from ecbehave.models.deep.sequence_config import SequenceConfig
 from ecbehave.models.deep.vocabulary import Ints, Vocabulary
 from ecbehave.models.labels import pooled
 from ecbehave.models.protocol import DRIVERS, Block, Options, Reads, StoredModels
+from ecbehave.models.search import Domain, Real, Whole
 from ecbehave.models.storage import load_json, reading, save_json
 
 if TYPE_CHECKING:
@@ -53,6 +55,13 @@ class SequenceKind:
 
     config_class: ClassVar[type[SequenceConfig]]
     inputs: ClassVar[Mapping[str, Reads]] = {"binary": "sequence", "pairs": "sequence", "ranking": "sequence"}
+
+    search: ClassVar[Mapping[str, Domain]] = {
+        "layers": Whole(1, 3),
+        "dropout": Real(0.0, 0.6),
+        "input_dropout": Real(0.0, 0.6),
+        "training.learning_rate": Real(3e-4, 1e-2, log=True),
+    }
 
     def __init__(self, config: SequenceConfig) -> None:
         self.config = config
@@ -270,14 +279,24 @@ class SequenceKind:
 
     def _items(self, net: SequenceNet, items: pl.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Return what stands for each item [I, D], and which items are known by anything."""
-        import torch
-
         rows = self._known.rows_of(items["item_id"])
         categories = self._known.numbers_of(self._known.categories, items["category"])
+        return self._vectors(net, rows, categories), (rows > 0) | (categories > 0)
+
+    def _vectors(self, net: SequenceNet, rows: Ints, categories: Ints) -> NDArray[np.float64]:
+        import torch
+
         device = net.item.weight.device
         with torch.no_grad():
             table = net.table(torch.from_numpy(rows).to(device), torch.from_numpy(categories).to(device))
-        return table.double().cpu().numpy(), (rows > 0) | (categories > 0)
+        found: NDArray[np.float64] = table.double().cpu().numpy()
+        return found
+
+    def similar_items(self, n: int, listed: pl.Series) -> Iterator[pl.DataFrame]:
+        """Yield the items whose vectors point most nearly the same way: the cosine of the two."""
+        known = self._known
+        vectors = self._vectors(self._net, known.item_rows, known.item_categories)
+        yield from items_alike(known.item_ids, vectors, n, listed)
 
     def _had(self, matrix: MatrixInput, users: Ints) -> csr_array | None:
         """Return what users had, weighted [B, I]; None where it does not count."""
