@@ -35,7 +35,7 @@ from ecbehave.stages.stored_models import (
 )
 from ecbehave.tasks import make_task
 
-VERSION = 4
+VERSION = 5
 
 #: Keys of the config that each choose a model.
 _MODELS = ("model", "baseline")

@@ -9,7 +9,7 @@ from planted import CUTOFF, ONCE, Event, event_log, known_before, make, predict,
 from ecbehave.models.deep.drivers import drivers
 from ecbehave.models.deep.noise import Noise, generator
 from ecbehave.models.deep.sequence_net import SequenceNet, Sizes
-from ecbehave.models.deep.tokens import N_QUERY, Reader, Tokens
+from ecbehave.models.deep.tokens import Reader, Tokens, n_query
 from ecbehave.models.deep.vocabulary import Vocabulary
 from ecbehave.models.protocol import DRIVERS
 
@@ -31,28 +31,32 @@ class Sum(torch.nn.Module):
         return x.cumsum(1)
 
 
+class First(torch.nn.Module):
+    """The first number of what is known after the last instant, and twice the first one of the query."""
+
+    def forward(self, state: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+        return state[:, 0] + 2 * query[:, 0]
+
+
 def planted() -> tuple[SequenceNet, Reader]:
     """A net whose logit is the sum over instants of the mean of 3 for `i1`, -1 for `i3`, and twice the first of the
     query."""
     data = known_before(event_log(EVENTS, CATEGORIES))
     known = Vocabulary.of(data, 1, 0)
-    net = SequenceNet(Sizes(known.n_rows, 0, 0, 0, 0), Sum(), 8, 0.0, generator(0))
-    head = torch.nn.Linear(8 + N_QUERY, 1, bias=False)
+    net = SequenceNet(Sizes(known.n_rows, 0, 0, 0, 0, n_query(known)), Sum(), 8, 0.0, generator(0))
     with torch.no_grad():
         for weight in net.parameters():
             weight.zero_()
         net.item.weight[known.rows_of(pl.Series(["i1"]))[0], 0] = 3.0
         net.item.weight[known.rows_of(pl.Series(["i3"]))[0], 0] = -1.0
-        head.weight.zero_()
-        head.weight[0, 0], head.weight[0, 8] = 1.0, 2.0
-    net.head = torch.nn.Sequential(head)
+    net.head = First()  # type: ignore[assignment]
     return net, Reader(known, [data])
 
 
 def test_each_instant_counts_what_its_events_add():
     net, reader = planted()
     span = reader.histories(0, np.array([0, 1]), 9)
-    usual = np.array([1.0, *[7.0] * (N_QUERY - 1)], np.float32)
+    usual = np.array([1.0, *[7.0] * (n_query(reader.vocabulary) - 1)], np.float32)
     found = pl.concat(drivers(net, reader, span, usual, 9))
     assert found.schema == DRIVERS
     # The mean event is worth (3 - 1) / 3.
@@ -80,7 +84,7 @@ def test_each_instant_counts_what_its_events_add():
 def test_the_strongest_come_first_and_no_more_than_asked():
     net, reader = planted()
     span = reader.histories(0, np.array([0, 1]), 9)
-    usual = np.array([1.0, *[7.0] * (N_QUERY - 1)], np.float32)
+    usual = np.array([1.0, *[7.0] * (n_query(reader.vocabulary) - 1)], np.float32)
     whole = pl.concat(drivers(net, reader, span, usual, 9))
     two = pl.concat(drivers(net, reader, span, usual, 2))
     assert two.equals(whole.group_by("row", maintain_order=True).head(2))
@@ -94,7 +98,9 @@ def test_parts_sum_to_the_score_less_that_of_a_usual_user(kind: str):
     reader = Reader(model.vocabulary_, [asked.sequence])  # type: ignore[list-item]
     span = reader.histories(0, rows, model.config.length)
     read = reader.tokens(span)
-    usual = Tokens(**vars(read) | {"query": torch.from_numpy(model.usual_).expand(4, N_QUERY)})
+    usual = Tokens(
+        **vars(read) | {"query": torch.from_numpy(model.usual_).expand(4, n_query(model.vocabulary_))}
+    )
     mean = model.net_.mean_event().expand(*read.item.shape, -1)
     with torch.no_grad():
         base = model.net_.logits(usual, None, mean).double().numpy()
@@ -120,6 +126,6 @@ def test_who_has_no_events_has_no_drivers():
 
 
 def test_the_mean_of_events_where_no_item_is_known():
-    net = SequenceNet(Sizes(1, 0, 3, 0, 0), Sum(), 8, 0.0, generator(0))
+    net = SequenceNet(Sizes(1, 0, 3, 0, 0, 6), Sum(), 8, 0.0, generator(0))
     expected = net.of_events["event_type"].weight[1:].mean(0)
     assert torch.allclose(net.mean_event(), expected)

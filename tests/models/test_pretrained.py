@@ -130,5 +130,10 @@ def test_weights_that_are_no_weights(tmp_path: Path):
 
 
 def test_what_was_taken_over_can_stay_as_it_is(tmp_path: Path):
-    train_source(tmp_path, walkers())
-    make("rnn", pretrain={"source": "source", "epochs": 0, "freeze": "body"})
+    source = train_source(tmp_path, returners(), event_weights={"purchase": 1.0})
+    pretrain = {"source": "source", "epochs": 0, "freeze": "body"}
+    model = make("rnn", pretrain=pretrain).fit([returners()], [], options(tmp_path, ONCE))
+    theirs, found = source.net_.state_dict(), model.net_.state_dict()
+    for name, weight in found.items():
+        if name.startswith("encoder."):
+            assert (weight == theirs[name]).all(), name

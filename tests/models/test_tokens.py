@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from planted import CUTOFF, Event, event_log, known_before
 
-from ecbehave.models.deep.tokens import N_DWELLS, N_GAPS, N_SIZES, Reader, Span
+from ecbehave.models.deep.tokens import N_DWELLS, N_GAPS, N_SIZES, Reader, Span, n_query
 from ecbehave.models.deep.vocabulary import Vocabulary
 
 CATEGORIES = {f"i{n}": "even" if n % 2 == 0 else "odd" for n in range(9)}
@@ -107,7 +107,31 @@ def test_what_is_known_of_the_whole_history():
         days = [(now - log.ts[own[0]]) / day for own in instants]
         lately = [sum(d <= within for d in days) for within in (7, 28, 91)]
         expected = [days[-1], days[0], sum(map(len, instants)), *lately]
+        ages = [
+            (log.event_types[int(log.event_type[at])], (now - log.ts[at]) / day)
+            for own in instants
+            for at in own
+        ]
+        for kind in ("cart", "view"):
+            own_days = [age for other, age in ages if other == kind]
+            expected += [min(own_days, default=1000), len(own_days), sum(age <= 28 for age in own_days)]
         assert np.allclose(found[user], np.log1p(expected), rtol=1e-6)
+
+
+def test_of_a_single_type_no_more_is_known_than_of_all():
+    data = known_before(event_log([(0, "i1", "view", 1.0), (0, "i2", "view", 1.0)], CATEGORIES))
+    known = Vocabulary.of(data, 1, 0)
+    read = Reader(known, [data])
+    assert read.tokens(read.histories(0, np.array([0]), 9)).query.shape == (1, n_query(known)) == (1, 6)
+
+
+def test_a_type_that_a_later_log_has_not():
+    known = Vocabulary.of(
+        known_before(event_log([(0, "i1", "view", 1.0), (0, "i1", "cart", 1.0)], CATEGORIES)), 1, 0
+    )
+    read = Reader(known, [known_before(event_log([(0, "i1", "view", 1.0)], CATEGORIES))])
+    found = read.tokens(read.histories(0, np.array([0]), 9)).query[0, 6:]
+    assert np.allclose(found, np.log1p([1000, 0, 0, 1, 1, 1]))
 
 
 def test_an_unknown_name_is_nothing():

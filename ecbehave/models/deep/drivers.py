@@ -45,23 +45,26 @@ def drivers(
 
 def _effects(net: SequenceNet, read: Tokens, usual: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return what each event adds to the score [B, L + 1]; the last column is that of the whole history."""
+    n_events = read.item.shape[1]
     with torch.no_grad():
         events, mean = net.embeddings(read), net.mean_event()
     whole = _with_history(events, read.query)
     fixed = _with_history(mean.expand_as(events), torch.from_numpy(usual).to(events).expand_as(read.query))
 
     def score(vectors: Tensor, row: Tensor) -> Tensor:
-        n_query = read.query.shape[1]
-        return net.logits(read.take(row, vectors[:, -1, :n_query]), None, vectors[:, :-1])
+        query = vectors[:, n_events:].flatten(1)[:, : read.query.shape[1]]
+        return net.logits(read.take(row, query), None, vectors[:, :n_events])
 
-    return integrated_gradients(score, whole, fixed).by_event.double().cpu().numpy()
+    found = integrated_gradients(score, whole, fixed).by_event.double()
+    of_history = found[:, n_events:].sum(1, keepdim=True)
+    return torch.cat([found[:, :n_events], of_history], 1).cpu().numpy()
 
 
 def _with_history(events: Tensor, query: Tensor) -> Tensor:
-    """Put what is known of the history behind the events, as if it were one more: [B, L + 1, D]."""
+    """Put what is known of the history behind the events, as if it were some more: [B, L + Q / D, D], rounded up."""
     width = events.shape[2]
-    last = torch.nn.functional.pad(query, (0, width - query.shape[1]))
-    return torch.cat([events, last[:, None]], 1)
+    padded = torch.nn.functional.pad(query, (0, -query.shape[1] % width))
+    return torch.cat([events, padded.view(len(query), -1, width)], 1)
 
 
 def _told(reader: Reader, span: Span, effects: NDArray[np.float64]) -> pl.DataFrame:

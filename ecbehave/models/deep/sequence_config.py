@@ -22,15 +22,15 @@ class Pretrain(Section):
     and only the body of the net is shared."""
     epochs: Annotated[int, Field(ge=0)] = 5
     """Passes over the histories before the first train cutoff; 0 leaves it out."""
-    freeze: Literal["nothing", "items", "body"] = "nothing"
-    """What stays as it is then while labels are learned: the embeddings of items and categories, or everything but the
-    last two layers (`body`). Few labels teach large nets by heart."""
+    freeze: Literal["nothing", "items", "body"] = "items"
+    """What stays as it is then while labels are learned: nothing, the embeddings of items and categories, or everything
+    but the last layers (`body`). Few labels teach large nets by heart; what was not pretrained is not frozen."""
 
     @model_validator(mode="after")
     def _has_learned_what_is_frozen(self) -> Self:
-        if self.freeze != "nothing" and self.epochs == 0 and self.source is None:
+        if self.freeze == "body" and self.epochs == 0 and self.source is None:
             raise ValueError(
-                "freeze keeps what pretraining has learned; set epochs above 0, or freeze to nothing"
+                "freeze: body keeps what pretraining has learned; set epochs above 0, or freeze to nothing"
             )
         return self
 

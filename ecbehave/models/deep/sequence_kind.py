@@ -161,8 +161,11 @@ class SequenceKind:
                 f"{self.config.kind} has nothing to learn from: nobody in the train populations has any event; "
                 f"bring more data"
             )
-        known = [reader.query(part, span.take(span.part == part)) for part in range(len(labelled))]
-        self.usual_ = np.concatenate(known).mean(axis=0)
+        known = np.concatenate(
+            [reader.query(part, span.take(span.part == part)) for part in range(len(labelled))]
+        )
+        self.usual_ = known.mean(axis=0)
+        self._net.head.begin(known, label[has_any])
         self._pretrain(_sequence(labelled[0]), options)
         judge = partial(self._minus_log_loss, valid)
         objective = Labelled(reader, span, label[has_any], self.config.training.batch, judge)
@@ -185,11 +188,13 @@ class SequenceKind:
         """Learn to foresee the next items in the histories before the first train cutoff: no label is among them."""
         from ecbehave.models.deep.watching import Plan
 
-        objective = self._next_items(history, lambda _: None)
-        if self.config.pretrain.epochs and objective.has_targets:
-            plan = Plan(self.config.pretrain.epochs)
-            self._learn(objective, options, "next items before labels", [history.ends, history.now], plan)
-            self._net.freeze(self.config.pretrain.freeze)
+        pretrain, objective = self.config.pretrain, self._next_items(history, lambda _: None)
+        is_learned = pretrain.epochs > 0 and objective.has_targets
+        if is_learned:
+            data = [history.ends, history.now]
+            self._learn(objective, options, "next items before labels", data, Plan(pretrain.epochs))
+        if is_learned or pretrain.source is not None:
+            self._net.freeze(pretrain.freeze)
 
     def _minus_log_loss(self, valid: Sequence[Inputs], net: SequenceNet) -> float | None:
         if not valid:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
@@ -12,6 +14,7 @@ from ecbehave.models.deep.noise import Noise, dropout
 from ecbehave.models.deep.tokens import Tokens
 from ecbehave.models.deep.vocabulary import Vocabulary
 from ecbehave.models.deep.weights import initialise
+from ecbehave.models.ensemble.elastic_net import Penalty, fit_penalised
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class Sizes:
     event_type: int
     price: int
     dwell: int
+    query: int
+    """How much is known of a whole history."""
 
     @classmethod
     def of(cls, known: Vocabulary) -> "Sizes":
@@ -37,7 +42,58 @@ class Sizes:
             size(len(known.event_types), 2),
             size(len(known.price_edges) + 1, 3),
             tokens.N_DWELLS if known.has_dwell else 0,
+            tokens.n_query(known),
         )
+
+
+class Head(nn.Module):
+    """The log-odds of a label, from what a net knows after the last instant, and from what is known of all of them.
+
+    The latter also counts by itself, and at first nothing else does: a net with few labels says no less than a logistic
+    regression. Source: Cheng et al. (2016), Wide and deep learning for recommender systems, section 3.
+    """
+
+    def __init__(self, width: int, n_query: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(width + n_query, width), nn.GELU(), nn.Linear(width, 1))
+        self.direct = nn.Linear(n_query, 1)
+        self.centre: torch.Tensor
+        self.spread: torch.Tensor
+        self.register_buffer("centre", torch.zeros(n_query))
+        self.register_buffer("spread", torch.ones(n_query))
+
+    def begin(self, known: NDArray[np.float32], label: NDArray[np.int8]) -> None:
+        """Begin with the logistic regression of labels [N] on what is known of whole histories [N, Q]."""
+        centre, spread = known.mean(axis=0), known.std(axis=0)
+        spread[np.ptp(known, axis=0) == 0] = 1  # the deviation of equal values is not 0 but rounding
+        coefficients = regression((known - centre) / spread, label)
+        with torch.no_grad():
+            self.centre.copy_(torch.from_numpy(centre))
+            self.spread.copy_(torch.from_numpy(spread))
+            self.direct.weight.copy_(torch.from_numpy(coefficients[None, 1:]))
+            self.direct.bias.fill_(coefficients[0])
+            for weight in self.layers[-1].parameters():
+                weight.zero_()
+
+    def forward(self, state: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
+        """Return [B] for states [B, D] and what is known of the histories [B, Q]."""
+        scaled = ((query - self.centre) / self.spread).to(state.dtype)
+        found: torch.Tensor = self.layers(torch.cat([state, scaled], 1)) + self.direct(scaled)
+        return found[:, 0]
+
+
+def regression(values: NDArray[np.floating], label: NDArray[np.int8]) -> NDArray[np.float64]:
+    """Return the intercept and the coefficients [1 + Q] of a slightly regularised logistic regression."""
+    from threadpoolctl import threadpool_limits
+
+    design = np.column_stack([np.ones(label.size), values.astype(np.float64)])
+    weight = np.full(label.size, 1 / label.size)
+    l2 = np.full(design.shape[1], 1 / label.size)
+    l2[0] = 0
+    block = (design, label.astype(np.float64), weight)
+    # The last digit of a sum over many rows depends on the number of threads that add it up.
+    with threadpool_limits(1, "blas"):
+        return fit_penalised(lambda: [block], Penalty(np.zeros_like(l2), l2), np.zeros_like(l2))
 
 
 class SequenceNet(nn.Module):
@@ -61,7 +117,7 @@ class SequenceNet(nn.Module):
             nn.ModuleDict({name: nn.Embedding(n, width) for name, n in parts.items() if n})
             for parts in (of_events, of_instants)
         )
-        self.head = nn.Sequential(nn.Linear(width + tokens.N_QUERY, width), nn.GELU(), nn.Linear(width, 1))
+        self.head = Head(width, sizes.query)
         for module in (self.item, self.category, self.of_events, self.of_instants, self.head):
             if module is not None:
                 initialise(module, rng)
@@ -138,7 +194,7 @@ class SequenceNet(nn.Module):
     ) -> torch.Tensor:
         """Return the log-odds of the label of each sequence [B]."""
         state = self.last(read, noise, embedded)
-        found: torch.Tensor = self.head(torch.cat([state, read.query.to(state.dtype)], 1))[:, 0]
+        found: torch.Tensor = self.head(state, read.query)
         return found
 
     def table(self, rows: torch.Tensor, categories: torch.Tensor) -> torch.Tensor:

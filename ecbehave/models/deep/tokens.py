@@ -19,9 +19,11 @@ from ecbehave.models.deep.vocabulary import Ints, Vocabulary
 #: Levels of what grows with the logarithm to the base of 2: of minutes between two events, up to a year; of seconds.
 N_GAPS, N_DWELLS, N_SIZES = 21, 17, 12
 N_WEEKDAYS, N_HOURS = 7, 24
-#: Days within which instants are counted, and how many numbers are known of a whole history.
+#: Days within which instants are counted, and within which the events of each type are.
 LATELY = (7, 28, 91)
-N_QUERY = 3 + len(LATELY)
+_LATELY_OF_TYPE = 28
+#: Days that stand for never.
+_NEVER = 1_000.0
 _DAY, _MINUTE = 86_400e6, 60e6
 
 T = TypeVar("T")
@@ -195,17 +197,45 @@ class Reader:
         }
 
     def query(self, part: int, span: Span) -> NDArray[np.float32]:
-        """Return what is known of whole histories [N, Q], as logarithms.
+        """Return what is known of whole histories [N, Q], as logarithms; see `n_query`.
 
         These are the days since the last event and since the first one, the number of events, and the number of
-        instants in the last days; see `LATELY`.
+        instants in the last days (`LATELY`); where there are several types of events, of each type the days since the
+        last one, the number, and the number in the last 28 days.
         """
         log = self.parts[part].log
         last, oldest = log.ts[span.end - 1], log.ts[span.first]
         since_end = self.instant_of(part, span.end - 1) + 1
         known = [(span.now - last) / _DAY, (span.now - oldest) / _DAY, span.end - span.first]
         known += [since_end - self._first_since(part, span, span.now - int(days * _DAY)) for days in LATELY]
+        if n_query(self.vocabulary) > len(known):
+            known += self._by_type(part, span)
         return np.log1p(np.maximum(np.column_stack(known), 0)).astype(np.float32)
+
+    def _by_type(self, part: int, span: Span) -> list[NDArray[Any]]:
+        ts, begins = self.parts[part].log.ts, self._begins[part]
+        recent = begins[self._first_since(part, span, span.now - int(_LATELY_OF_TYPE * _DAY))]
+        found: list[NDArray[Any]] = []
+        for places in self._types[part]:
+            before, at_recent, at_end = (
+                np.searchsorted(places, edge)
+                for edge in (span.first, np.maximum(recent, span.first), span.end)
+            )
+            n_events = at_end - before
+            last = places[np.maximum(at_end - 1, 0)] if places.size else np.zeros_like(at_end)
+            days = np.where(n_events > 0, (span.now - ts[last]) / _DAY, _NEVER)
+            found += [days, n_events, at_end - np.minimum(at_recent, at_end)]
+        return found
+
+    @cached_property
+    def _types(self) -> list[list[Ints]]:
+        """Where the events of each type of the vocabulary are in the log, for each part."""
+        return self._once_per_log(self._types_of)
+
+    def _types_of(self, part: SequenceInput) -> list[Ints]:
+        number = self.vocabulary.numbers_of(self.vocabulary.event_types, part.log.event_types)
+        own = number[part.log.event_type]
+        return [np.flatnonzero(own == n + 1) for n in range(len(self.vocabulary.event_types))]
 
     def _first_since(self, part: int, span: Span, since: Ints) -> Ints:
         """Return the number of each history's first instant at or after some time [N]: all are halved at once."""
@@ -286,6 +316,12 @@ class Follows:
     """[T] number in the vocabulary's items, from 0."""
     event_type: Ints
     """[T] number of the event type of what follows."""
+
+
+def n_query(known: Vocabulary) -> int:
+    """Return how many numbers are known of a whole history; see `Reader.query`."""
+    n_types = len(known.event_types)
+    return 3 + len(LATELY) + (3 * n_types if n_types > 1 else 0)
 
 
 def _begins_of(part: SequenceInput) -> Ints:
