@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from ecbehave.errors import DataError
-from ecbehave.inputs.types import Inputs, MatrixInput, SequenceInput, TableInput
+from ecbehave.inputs.types import Inputs, SequenceInput, TableInput
 from ecbehave.metrics.classification import log_loss
 from ecbehave.models.cf.alike import items_alike
-from ecbehave.models.cf.dense import in_blocks, product, with_repeats
-from ecbehave.models.cf.profiles import Weighing, by_rows
 from ecbehave.models.deep.judging import judged, ndcg
 from ecbehave.models.deep.sequence_config import SequenceConfig
 from ecbehave.models.deep.vocabulary import Ints, Vocabulary
@@ -33,9 +30,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from ecbehave.models.deep.next_items import NextItems
+    from ecbehave.models.deep.sequence_lists import Lists
     from ecbehave.models.deep.sequence_net import SequenceNet
     from ecbehave.models.deep.shards import Objective
-    from ecbehave.models.deep.tokens import Reader, Span
     from ecbehave.models.deep.watching import Plan
 
     #: How good a net is, the higher the better; None where that cannot be told.
@@ -110,7 +107,7 @@ class SequenceKind:
         if valid is None or matrix is None or matrix.labels is None or not matrix.labels.height:
             return lambda _: None
         later = judged(matrix)
-        return lambda net: ndcg(later, self._scores(net, replace(valid, matrix=later)))
+        return lambda net: ndcg(later, self._lists(net).scores(replace(valid, matrix=later)))
 
     def _next_items(self, history: SequenceInput, judge: Judge) -> NextItems:
         from ecbehave.models.deep.next_items import NextItems
@@ -151,7 +148,8 @@ class SequenceKind:
         self.base_ = float(np.log(label.mean() / (1 - label.mean())))
         self._begin(_sequence(labelled[0]), options)
         reader = Reader(self._known, [_sequence(part) for part in labelled])
-        found = [self._span(reader, n, _table(part).frame["user_id"]) for n, part in enumerate(labelled)]
+        length = self.config.length
+        found = [reader.newest(n, _table(part).frame["user_id"], length) for n, part in enumerate(labelled)]
         span, has_any = (
             Span.concat([own for own, _ in found]),
             np.concatenate([is_there for _, is_there in found]),
@@ -216,7 +214,7 @@ class SequenceKind:
 
         device = net.item.weight.device
         reader = Reader(self._known, [_sequence(data)])
-        span, has_any = self._span(reader, 0, _table(data).frame["user_id"])
+        span, has_any = reader.newest(0, _table(data).frame["user_id"], self.config.length)
         found = np.full(has_any.size, self.base_)
         found[has_any] = ask(lambda read: net.logits(read.to(device))[:, None], reader, span, 1)[:, 0]
         return found
@@ -227,89 +225,32 @@ class SequenceKind:
         from ecbehave.models.deep.tokens import Reader
 
         reader = Reader(self._known, [_sequence(data)])
-        span, has_any = self._span(reader, 0, _table(data).frame["user_id"].gather(rows))
+        span, has_any = reader.newest(0, _table(data).frame["user_id"].gather(rows), self.config.length)
         asked = pl.Series(np.flatnonzero(has_any))
         found = [pl.DataFrame(schema=DRIVERS), *drivers(self._net, reader, span, self.usual_, n)]
         return pl.concat(found).with_columns(row=asked.gather(pl.concat(found)["row"]))
-
-    def _span(self, reader: Reader, part: int, users: pl.Series) -> tuple[Span, NDArray[np.bool_]]:
-        """Return the histories of those users who have one, and who has."""
-        data = reader.parts[part]
-        rows = data.rows(users)
-        has_any = rows >= 0
-        has_any[has_any] = (data.ends - data.starts)[rows[has_any]] > 0
-        return reader.histories(part, rows[has_any], self.config.length), has_any
 
     def scores(self, data: Inputs) -> Iterator[Block]:
         """Yield the scores of every item for some users of the population after the others, dense.
 
         Who has no events has no scores, and neither has a new item where no embeddings are shared.
         """
-        return self._scores(self._net, data)
+        return self._lists(self._net).scores(data)
 
-    def _scores(self, net: SequenceNet, data: Inputs) -> Iterator[Block]:
-        matrix = cast("MatrixInput", data.matrix)
-        users = matrix.asked
-        states, has_any = self._states(net, data, matrix.users["user_id"].gather(users))
-        table, is_known = self._items(net, matrix.items)
-        had = self._had(matrix, users)
+    def _lists(self, net: SequenceNet) -> Lists:
+        from ecbehave.models.deep.sequence_lists import Lists
 
-        def score(rows: slice) -> Block:
-            found = product(states[rows], table, rows.stop - rows.start)
-            found[:, ~is_known] = -np.inf
-            found[~has_any[rows]] = -np.inf
-            if had is not None:
-                found = with_repeats(found, csr_array(had[rows]), self.config.repeat_weight)
-            return users[rows], found
-
-        yield from in_blocks(score, users.size, matrix.items.height)
-
-    def _states(
-        self, net: SequenceNet, data: Inputs, users: pl.Series
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return what is known of users after their newest event [N, D], and who has any."""
-        from ecbehave.models.deep.asking import ask
-        from ecbehave.models.deep.tokens import Reader
-
-        device = net.item.weight.device
-        reader = Reader(self._known, [_sequence(data)])
-        span, has_any = self._span(reader, 0, users)
-        states = np.zeros((has_any.size, self.config.width), np.float32)
-        states[has_any] = ask(lambda read: net.last(read.to(device)), reader, span, self.config.width)
-        return states, has_any
+        return Lists(net, self._known, self.config)
 
     def user_vectors(self, data: Inputs, users: pl.Series) -> NDArray[np.float32]:
         """Return what is known of users after their newest event [N, D]; zeros for one who has none."""
-        return self._states(self._net, data, users)[0]
-
-    def _items(self, net: SequenceNet, items: pl.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Return what stands for each item [I, D], and which items are known by anything."""
-        rows = self._known.rows_of(items["item_id"])
-        categories = self._known.numbers_of(self._known.categories, items["category"])
-        return self._vectors(net, rows, categories), (rows > 0) | (categories > 0)
-
-    def _vectors(self, net: SequenceNet, rows: Ints, categories: Ints) -> NDArray[np.float64]:
-        import torch
-
-        device = net.item.weight.device
-        with torch.no_grad():
-            table = net.table(torch.from_numpy(rows).to(device), torch.from_numpy(categories).to(device))
-        found: NDArray[np.float64] = table.double().cpu().numpy()
-        return found
+        return self._lists(self._net).states(data, users)[0]
 
     def similar_items(self, n: int, listed: pl.Series) -> Iterator[pl.DataFrame]:
         """Yield the items whose vectors point most nearly the same way: the cosine of the two."""
         known = self._known
-        vectors = self._vectors(self._net, known.item_rows, known.item_categories)
+        vectors = self._lists(self._net).vectors(known.item_rows, known.item_categories)
         yield from items_alike(known.item_ids, vectors, n, listed)
-
-    def _had(self, matrix: MatrixInput, users: Ints) -> csr_array | None:
-        """Return what users had, weighted [B, I]; None where it does not count."""
-        if not self.config.repeat_weight:
-            return None
-        pairs = Weighing(self.config.event_weights, self.config.half_life).pairs(matrix)
-        shape = (matrix.users.height, matrix.items.height)
-        return csr_array(by_rows(pairs["user"], pairs["item"], pairs["weight"].to_numpy(), shape)[users])
 
     @property
     def _known(self) -> Vocabulary:

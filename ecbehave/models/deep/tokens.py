@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 
@@ -148,6 +149,14 @@ class Reader:
         last = self.instant_of(part, end - 1)
         oldest = np.maximum(self.instant_of(part, first), last - length + 1)
         return self.between(part, rows, oldest, last)
+
+    def newest(self, part: int, users: pl.Series, length: int) -> tuple[Span, NDArray[np.bool_]]:
+        """Return the newest events of those users [N] who have any; and who has [N]."""
+        data = self.parts[part]
+        rows = data.rows(users)
+        has_any = rows >= 0
+        has_any[has_any] = (data.ends - data.starts)[rows[has_any]] > 0
+        return self.histories(part, rows[has_any], length), has_any
 
     def between(self, part: int, rows: Ints, oldest: Ints, newest: Ints) -> Span:
         """Return events from one instant of a user to another, both included.
