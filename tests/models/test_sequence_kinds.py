@@ -28,6 +28,7 @@ from sklearn.linear_model import LogisticRegression
 
 from ecbehave.errors import DataError
 from ecbehave.models import model_class
+from ecbehave.models.deep.sequence_net import regression
 from ecbehave.models.deep.tokens import Reader
 from ecbehave.models.protocol import Options
 
@@ -302,3 +303,8 @@ def test_with_few_labels_a_net_says_what_a_logistic_regression_does():
     by_hand = LogisticRegression(C=1.0, tol=1e-8).fit(scaled, label).decision_function(scaled)
     score = predict(model, data, 0)["score"].to_numpy()
     np.testing.assert_allclose(score, by_hand, atol=1e-3)
+
+
+def test_labels_of_one_class_among_those_who_have_events():
+    found = regression(np.arange(6.0).reshape(3, 2), np.ones(3, np.int8))
+    np.testing.assert_allclose(found, [np.log(7), 0, 0])

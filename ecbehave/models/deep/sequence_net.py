@@ -90,6 +90,9 @@ def regression(values: NDArray[np.floating], label: NDArray[np.int8]) -> NDArray
     weight = np.full(label.size, 1 / label.size)
     l2 = np.full(design.shape[1], 1 / label.size)
     l2[0] = 0
+    if np.ptp(label) == 0:
+        # Of one class, no odds are high enough.
+        return np.append(np.log((label.sum() + 0.5) / (label.size - label.sum() + 0.5)), l2[1:] * 0)
     block = (design, label.astype(np.float64), weight)
     # The last digit of a sum over many rows depends on the number of threads that add it up.
     with threadpool_limits(1, "blas"):
