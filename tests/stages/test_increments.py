@@ -525,7 +525,7 @@ sides = st.sampled_from([None, "i1,a,\n", "i1,b,\n", "i2,a,\n", "i2,,x\n", "i1,a
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     files=st.lists(st.tuples(st.lists(rows, max_size=25), sides), min_size=2, max_size=4),
     timezone=st.sampled_from(["UTC", NEW_YORK, KIRITIMATI]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -42,7 +43,7 @@ _FILE, _NAMES, _NET = "sequence.json", "vocabulary", "net.npz"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class SequenceKind:
+class SequenceKind(ABC):
     """A net over the events of each user; the encoder of the kind reads them in order.
 
     Lists and pairs: the net learns to foresee the next items of everybody's history, and an item's score is the
@@ -71,9 +72,9 @@ class SequenceKind:
         self.plan_: Plan | None = None
         """What the first fit found out, for a refit."""
 
+    @abstractmethod
     def encoder(self, rng: torch.Generator) -> nn.Module:
         """Return the kind's encoder, its first weights drawn."""
-        raise NotImplementedError
 
     def fit(self, train: Sequence[Inputs], valid: Sequence[Inputs], options: Options) -> Self:
         """Learn to foresee the next items, or the labels of the train cutoffs; `valid` decides when to stop.
