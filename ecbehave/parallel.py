@@ -11,37 +11,38 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
+def in_order(function: Callable[[T], R], items: Iterable[T], threads: int, ahead: int = 0) -> Iterator[R]:
     """Yield the function's value for each item, in their order, while the next ones are being computed.
 
     Args:
         function: what is to be done; it runs in another thread.
         items: taken one by one, only as fast as the results are.
         threads: how many items are worked on at once; as many results at most wait to be taken.
+        ahead: so many more may wait, to keep the threads busy where taking a result can take long.
     """
     if threads == 1:
         yield from map(function, items)
         return
     with ThreadPoolExecutor(threads) as pool:
-        yield from through(pool, function, items, threads)
+        yield from through(pool, function, items, threads + ahead)
 
 
 def through(
-    pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], threads: int
+    pool: ThreadPoolExecutor, function: Callable[[T], R], items: Iterable[T], most: int
 ) -> Iterator[R]:
     """Do the same as `in_order`, in a pool that has other work before and after.
 
     Args:
-        pool: with so many threads.
+        pool: its threads do the work.
         function: what is to be done.
         items: taken one by one.
-        threads: how many items are worked on at once.
+        most: items that are worked on, or done and not yet taken.
     """
     running: deque[Future[R]] = deque()
     try:
         for item in items:
             running.append(pool.submit(function, item))
-            if len(running) == threads:
+            if len(running) == most:
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from itertools import count
+from itertools import count, takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -172,6 +172,12 @@ def read_groups(path: Path) -> Iterator[pl.DataFrame]:
         with pq.ParquetFile(part) as file:
             for group in range(file.num_row_groups):
                 yield pl.DataFrame(file.read_row_group(group))
+
+
+def count_rows(path: Path) -> int:
+    """Return how many rows a table has, be it split or not, from its footers."""
+    parts = takewhile(lambda part: part.exists(), _files(path))
+    return sum(pq.read_metadata(part).num_rows for part in parts)
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -345,19 +345,19 @@ def test_no_config(shop: Shop) -> None:
             PREFERENCE | {"model": {"kind": "rfm"}},
             "model.kind: rfm does not serve the task preference; these do: popularity, personal_frequency, "
             "logistic, random_forest, adaboost, boosting, user_knn, item_knn, als, ease, dnn, cnn, rnn, transformer, "
-            "autoencoder, bagging, voting, stacking",
+            "autoencoder, bagging, voting, stacking, with_embeddings",
         ),
         (
             {"model": {"kind": "item_knn"}},
             "model.kind: item_knn does not serve the task churn; these do: base_rate, rfm, bgnbd, "
             "logistic, random_forest, adaboost, boosting, user_knn, dnn, cnn, rnn, transformer, autoencoder, "
-            "bagging, voting, stacking",
+            "bagging, voting, stacking, with_embeddings",
         ),
         (
             {"baseline": {"kind": "popularity"}},
             "baseline.kind: popularity does not serve the task churn; these do: base_rate, rfm, bgnbd, "
             "logistic, random_forest, adaboost, boosting, user_knn, dnn, cnn, rnn, transformer, autoencoder, "
-            "bagging, voting, stacking",
+            "bagging, voting, stacking, with_embeddings",
         ),
     ],
 )

@@ -9,7 +9,6 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,34 +103,27 @@ class Victim:
 
 @pytest.mark.slow
 def test_runs_killed_at_any_moment_end_in_the_same_files(make_shop: Callable[..., Shop]) -> None:
-    """54 kills: in each stage nine, at first of runs that have never ended, then of runs that replace an artifact."""
+    """27 kills: in each stage four or more, at first of runs that have never ended, then of ones that replace."""
     shop = make_shop()
     shop.config()
     undisturbed = shop.folder / "undisturbed"
     result = shop.json("run", "--threads", "1", "--workspace", str(undisturbed))
     seconds = {stage["command"]: stage["seconds"] for stage in result["stages"]}
-    victims = [Victim(shop, shop.folder / f"w{i}", random.Random(i), seconds) for i in range(2)]
-
-    def torment(victim: Victim) -> None:
-        for stage in ARTIFACTS:
-            for when_publishing in (False, False, True):
-                victim.kill(stage, when_publishing=when_publishing)
-        victim.finish()
-        victim.published = check_published(victim.root, set(ARTIFACTS.values()))
-        for stage in ARTIFACTS:
-            victim.kill(stage, when_publishing=victim.rng.random() < 0.5)
-        for stage in victim.rng.sample(sorted(ARTIFACTS), 3):
-            victim.kill(stage, when_publishing=True)
-        victim.finish()
-
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(torment, victims))
-    assert sum(v.n_kills for v in victims) == 54
-    hits = victims[0].hits + victims[1].hits
-    assert all(hits[stage] >= 3 for stage in ARTIFACTS), hits
-    for victim in victims:
-        assert data_files(victim.root) == data_files(undisturbed)
-        assert sorted(p.name for p in victim.root.iterdir()) == [".lock", "clean", "events_raw", "shop"]
+    victim = Victim(shop, shop.folder / "work", random.Random(0), seconds)
+    for stage in ARTIFACTS:
+        for when_publishing in (False, False, True):
+            victim.kill(stage, when_publishing=when_publishing)
+    victim.finish()
+    victim.published = check_published(victim.root, set(ARTIFACTS.values()))
+    for stage in ARTIFACTS:
+        victim.kill(stage, when_publishing=victim.rng.random() < 0.5)
+    for stage in victim.rng.sample(sorted(ARTIFACTS), 3):
+        victim.kill(stage, when_publishing=True)
+    victim.finish()
+    assert victim.n_kills == 27
+    assert all(victim.hits[stage] >= 1 for stage in ARTIFACTS), victim.hits
+    assert data_files(victim.root) == data_files(undisturbed)
+    assert sorted(p.name for p in victim.root.iterdir()) == [".lock", "clean", "events_raw", "shop"]
 
 
 @pytest.mark.parametrize("stage", ["clean", "train"])

@@ -60,7 +60,7 @@ def assert_same(a: Shop, b: Shop) -> None:
     assert events(a).equals(events(b))
 
 
-@pytest.fixture(params=RUNS)
+@pytest.fixture(scope="module", params=RUNS)
 def settings(request: pytest.FixtureRequest) -> dict[str, Any]:
     return RUNS[request.param] | CLEAN
 
@@ -80,10 +80,10 @@ def do(shop: Shop, settings: dict[str, Any], **how: Any) -> Shop:
     return shop
 
 
-@pytest.fixture
-def reference(tmp_path: Path, settings: dict[str, Any]) -> Shop:
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, Any]) -> Shop:
     """The whole pipeline on the log as it is: one file, one bucket, one thread."""
-    return do(shop_with(tmp_path / "reference", shop_log()), settings)
+    return do(shop_with(tmp_path_factory.mktemp("invariance") / "reference", shop_log()), settings)
 
 
 def test_the_log_has_ties_on_time_within_a_user() -> None:

@@ -16,6 +16,7 @@ from ecbehave.tables import (
     ROW_GROUP,
     TableWriter,
     TableWriters,
+    count_rows,
     read_groups,
     write_table,
 )
@@ -93,6 +94,7 @@ def test_a_table_is_split_into_files_of_so_many_chunks(
             writer.write(rows(height, end - height))
     whole, split = list(read_groups(tmp_path / "whole.parquet")), list(read_groups(tmp_path / "t.parquet"))
     assert len(split) == len(whole)
+    assert count_rows(tmp_path / "whole.parquet") == count_rows(tmp_path / "t.parquet") == n_rows
     for found, expected in zip(split, whole, strict=True):
         assert_frame_equal(found, expected)
     per_file, n_groups = max(chunks // 6, 1), len(whole)
@@ -139,6 +141,7 @@ def test_an_empty_table_has_its_schema(tmp_path: Path) -> None:
         pass
     assert pl.read_parquet_schema(tmp_path / "new" / "folder" / "t.parquet") == SCHEMA
     assert list(read_groups(tmp_path / "new" / "folder" / "t.parquet")) == []
+    assert count_rows(tmp_path / "new" / "folder" / "t.parquet") == 0
 
 
 def test_columns_are_taken_by_name_and_others_left_out(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ COMPOSITE = {
     "bagging": "ensemble.bagging:Bagging",
     "voting": "ensemble.voting:Voting",
     "stacking": "ensemble.stacking:Stacking",
+    "with_embeddings": "ensemble.with_embeddings:WithEmbeddings",
 }
 
 KINDS = PLAIN | COMPOSITE
@@ -63,6 +64,11 @@ def model_class(kind: str) -> type[Model]:
 def tabular() -> list[str]:
     """Return the plain kinds that read the table."""
     return [kind for kind in PLAIN if "table" in model_class(kind).inputs.values()]
+
+
+def learning_vectors() -> list[str]:
+    """Return the plain kinds that learn a vector of each user without labels."""
+    return [kind for kind in PLAIN if hasattr(model_class(kind), "fit_vectors")]
 
 
 def one_of(kinds: Iterable[str]) -> Any:

@@ -102,11 +102,30 @@ def _worth_a_look(values: Floats, lengths: Ints, n: int) -> NDArray[np.int64] | 
 
     The n-th highest of every eighth value bounds that of all.
     """
+    some = some_of_each(lengths, n)
+    if some is None:
+        return None
+    places, n_looked = some
+    bound = nth_highest(values[places], n_looked, n)
+    return np.flatnonzero(values >= np.repeat(bound, lengths))
+
+
+def some_of_each(lengths: Ints, n: int) -> tuple[Ints, Ints] | None:
+    """Return the places of some values of rows that are much longer than n; None where few could be left out.
+
+    The n-th highest of them bounds that of all.
+
+    Args:
+        lengths: [R] how many values are in each row, one row after the other.
+        n: at least 1.
+
+    Returns:
+        The places, and how many there are of each row [R].
+    """
     long = np.where(lengths > 2 * _PART * n, lengths, 0)
-    if 2 * long.sum() < values.size:
+    if 2 * long.sum() < lengths.sum():
         return None
     n_looked = -(-long // _PART)
     starts = np.cumsum(lengths) - lengths
     step = np.arange(n_looked.sum()) - np.repeat(np.cumsum(n_looked) - n_looked, n_looked)
-    bound = nth_highest(values[np.repeat(starts, n_looked) + _PART * step], n_looked, n)
-    return np.flatnonzero(values >= np.repeat(bound, lengths))
+    return np.repeat(starts, n_looked) + _PART * step, n_looked

@@ -147,6 +147,17 @@ class UserVectors(Protocol):
         """Return a vector for each of some users [N, D], by their ids; zeros for one of whom nothing is known."""
 
 
+class LearnsVectors(UserVectors, Protocol):
+    """A kind that learns these vectors without any labels."""
+
+    def fit_vectors(self, history: Inputs, options: Options) -> Self:
+        """Learn from what is known at a cutoff.
+
+        Raises:
+            DataError: there is nothing to learn from.
+        """
+
+
 @runtime_checkable
 class Explains(Protocol):
     """A table model that can say what drove a score."""

@@ -23,7 +23,7 @@ from ecbehave.inputs.sequence_events import COLUMNS as SEQUENCE_COLUMNS
 from ecbehave.inputs.sequence_events import UserEvents, user_events
 from ecbehave.inputs.sequence_writer import SequenceWriter
 from ecbehave.inputs.suggestions import Sources
-from ecbehave.memory import FEWEST_ROWS, rows_at_once
+from ecbehave.memory import FEWEST_ROWS, give_back, rows_at_once
 from ecbehave.models.protocol import InputType
 from ecbehave.parallel import in_order
 from ecbehave.schema import MATRIX_LABELS, MATRIX_USERS, PAIRS, RATING_LABELS, TABLE_KEYS
@@ -142,6 +142,8 @@ class InputWriter:
                         self.counts[what] = self.counts.get(what, 0) + n
                 if stored and slices:
                     stored.write(slices.events, slices.instants)
+                # Else, what buckets leave free in between adds up: half a gigabyte with ten million users.
+                give_back()
 
     def _sequence_writer(self) -> SequenceWriter:
         target = "category" if self._task.target == "category" else "item"

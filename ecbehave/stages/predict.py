@@ -31,7 +31,7 @@ from ecbehave.stages.predict_lists import LIST_SCHEMAS, SCORES, Night, check_lis
 from ecbehave.stages.reasons import reasons
 from ecbehave.stages.sessions import sessions_fingerprint
 from ecbehave.stages.stored_models import FITTED, REFIT
-from ecbehave.tables import CHUNKS_PER_FILE, TableWriter, TableWriters, read_groups
+from ecbehave.tables import CHUNKS_PER_FILE, TableWriter, TableWriters, count_rows, read_groups
 from ecbehave.tasks import make_task
 from ecbehave.windows import last_day, midnight, shift
 
@@ -156,6 +156,9 @@ class _Scoring:
             writer.build({kind: [request] for kind in self.kinds})
         give_back()
 
+    def _table(self) -> Path:
+        return self.folder / _INPUT / "table" / f"{_ASKED}.parquet"
+
     def _known(self) -> Inputs:
         """Return what is known of all, but for the table, which is read in parts."""
         folder, cutoff = self.folder / _INPUT, self.asked.cutoff
@@ -170,7 +173,7 @@ class _Scoring:
     def _parts(self, known: Inputs) -> Iterator[Inputs]:
         """Yield what is asked, a part of the table after the other; all rows of a user are in one part."""
         names, left = tuple(self.info["features"]), None
-        for rows in read_groups(self.folder / _INPUT / "table" / f"{_ASKED}.parquet"):
+        for rows in read_groups(self._table()):
             whole = rows if left is None else pl.concat([left, rows])
             is_last = whole["user_hash"] == whole["user_hash"][-1]
             left = whole.filter(is_last)
@@ -181,7 +184,12 @@ class _Scoring:
     def _score_binary(self) -> dict[str, int]:
         """Score in a first pass; deciles and the rows to explain need all scores, so they come in a second."""
         known = self._known()
-        score = np.concatenate([np.empty(0), *(self.model.score(part) for part in self._parts(known))])
+        score, done = np.empty(count_rows(self._table())), 0
+        for data in self._parts(known):
+            found = self.model.score(data)
+            score[done : done + found.size] = found
+            done += found.size
+        give_back()
         place, done = places(score), 0
         counted = dict.fromkeys(("is_targeted", "is_control", "is_cold"), 0)
         n_explained = 0

@@ -68,7 +68,7 @@ def reasons(model: Predictor, data: Inputs, rows: Integers, task: Task, n: int) 
         for start in range(0, rows.size, _AT_A_TIME):
             part = rows[start : start + _AT_A_TIME]
             chosen = TableInput(table.frame[part], table.features)
-            by_feature = model.contributions(Inputs(data.cutoff, chosen, data.matrix))[:, :-1]
+            by_feature = model.contributions(replace(data, table=chosen))[:, :-1]
             drivers = strongest(by_feature, facts.of_rows(chosen), n, facts.teller)
             for column, texts in zip(found, _told(facts, chosen, drivers, task), strict=False):
                 for row, text in zip(part.tolist(), texts, strict=True):

@@ -29,6 +29,7 @@ import increment
 import kinds
 import movielens
 import neighbours
+import nets
 import nets_speed
 import rerank
 import scale
@@ -59,6 +60,7 @@ PARTS: dict[str, Callable[[Bench], Iterable[Section]]] = {
     "cf": cf_kinds.sections,
     "beauty": beauty.sections,
     "deep_beauty": deep_beauty.sections,
+    "nets": nets.sections,
     "recbole": nets_speed.sections,
     "diginetica": diginetica.sections,
     "movielens": movielens.sections,

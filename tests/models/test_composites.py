@@ -1,4 +1,4 @@
-"""Kinds that are made of others: their members, their weights, and what they keep of the promises of plain kinds."""
+"""Kinds that blend others: their members, their weights, and what they keep of the promises of plain kinds."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +17,7 @@ from ecbehave.errors import ArtifactError, ConfigError, DataError
 from ecbehave.inputs.types import Inputs, TableInput
 from ecbehave.models import COMPOSITE, input_types, making, model_class
 from ecbehave.models.ensemble import blend, stacking, voting
+from ecbehave.models.ensemble.blend import Blend
 from ecbehave.models.protocol import Options, Output, Predictor
 from ecbehave.models.storage import check_folder, load_json, save_json
 
@@ -30,8 +31,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 OUTPUTS: tuple[Output, ...] = ("binary", "ranking")
 
-every_composite = pytest.mark.parametrize("kind", COMPOSITE)
-every_case = pytest.mark.parametrize(("kind", "output"), [(k, o) for k in COMPOSITE for o in OUTPUTS])
+every_composite = pytest.mark.parametrize("kind", SETTINGS)
+every_case = pytest.mark.parametrize(("kind", "output"), [(k, o) for k in SETTINGS for o in OUTPUTS])
 
 
 def config(kind: str, **settings: Any) -> Any:
@@ -68,6 +69,10 @@ def saved(model: Predictor, folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def test_every_blend_is_tried_here() -> None:
+    assert {kind for kind in COMPOSITE if issubclass(model_class(kind), Blend)} == set(SETTINGS)
 
 
 # ---- what all of them promise

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, Literal, Self
@@ -70,7 +71,13 @@ def planted(kind: str, output: str, seed: int = 0) -> Any:
     return customers(seed=seed) if output == "binary" else candidates(seed=seed)
 
 
-def fitted(kind: str, output: str, options: Options = ONCE) -> Model:
+@cache
+def fitted(kind: str, output: str) -> Model:
+    """A fitted model, the same for all tests, which leave it as it is."""
+    return refittable(kind, output)
+
+
+def refittable(kind: str, output: str, options: Options = ONCE) -> Model:
     options = replace(options, output=output)
     return make(kind).fit([planted(kind, output)], [planted(kind, output, seed=1)], options)
 
@@ -389,7 +396,7 @@ def test_a_loaded_model_gives_the_same_scores(kind: str, output: str, tmp_path: 
 @every_case
 @pytest.mark.parametrize("threads", [1, 2])
 def test_same_seed_gives_the_same_bytes(kind: str, output: str, threads: int, tmp_path: Path):
-    first, second = fitted(kind, output), fitted(kind, output, replace(ONCE, threads=threads))
+    first, second = fitted(kind, output), refittable(kind, output, replace(ONCE, threads=threads))
     assert saved(first, tmp_path / "first") == saved(second, tmp_path / "second")
     asked = planted(kind, output, seed=2)
     assert_frame_equal(predict(first, asked, K), predict(second, asked, K), check_exact=True)
@@ -397,7 +404,7 @@ def test_same_seed_gives_the_same_bytes(kind: str, output: str, threads: int, tm
 
 @every_case
 def test_refit_keeps_the_settings_of_the_first_fit(kind: str, output: str, tmp_path: Path):
-    model, more = fitted(kind, output), [planted(kind, output, seed) for seed in (0, 1)]
+    model, more = refittable(kind, output), [planted(kind, output, seed) for seed in (0, 1)]
     saved(model, tmp_path / "first")
     loaded = type(model).load(tmp_path / "first", make(kind).config)
     options = replace(ONCE, output=output)

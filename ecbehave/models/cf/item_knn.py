@@ -15,6 +15,7 @@ from ecbehave.errors import DataError
 from ecbehave.inputs.types import MatrixInput
 from ecbehave.models.best import best_per_row
 from ecbehave.models.cf.directed import Visits, followers
+from ecbehave.models.cf.profiles import by_rows
 from ecbehave.models.cf.rated_items import Rated, RatedItems
 from ecbehave.models.cf.similarity import Similarity, similar_rows
 from ecbehave.models.cf.vocabulary import align
@@ -148,8 +149,14 @@ class ItemKnn:
                 f"occurs with an item; set model.event_weights to the log's event types"
             )
         n_users = np.bincount(weighted["item"])
-        weighted = weighted.filter(n_users[weighted["item"]] >= config.min_users)
-        by_item = csr_array(data.csr(weighted, weighted["weight"].to_numpy()).T)
+        if n_users[n_users > 0].min() < config.min_users:
+            weighted = weighted.filter(n_users[weighted["item"]] >= config.min_users)
+        shape = (data.users.height, data.items.height)
+        by_item = csr_array(
+            by_rows(weighted["user"], weighted["item"], weighted["weight"].to_numpy(), shape).T
+        )
+        if not config.directed_weight:
+            weighted = weighted.clear()
         how = Similarity(
             config.similarity, config.neighbours, config.shrink, config.threshold, config.significance
         )

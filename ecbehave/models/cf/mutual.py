@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
 from ecbehave.models.best import best_per_row
-from ecbehave.models.cf.products import narrow, product
+from ecbehave.models.cf.products import UnitRows, product, products_of, with_room
 from ecbehave.parallel import in_order
 
 Floats = NDArray[np.float64]
@@ -20,6 +20,8 @@ Formula = Callable[[NDArray[np.floating], Floats, Floats], NDArray[np.float32]]
 _BLOCK = 500_000
 #: Similarities that wait, at least, until the best are chosen from them.
 _WAITING = 2_000_000
+#: Blocks that may wait while the best are chosen, or columns are cut, beside one for each thread.
+_AHEAD = 2
 #: The columns are cut anew when so much of them belongs to rows that are done.
 _DONE = 0.15
 
@@ -36,12 +38,13 @@ def mutual(
 
     Each product is computed once, and offered to both of its rows: every row is compared with those behind it. What
     lies below the worst that a row keeps already is not offered. Rows with the fewest entries come first: they are
-    most alike, so that this leaves out much (a quarter as much is offered as the other way round).
+    most alike, so that this leaves out much (a quarter as much is offered as the other way round). The product of two
+    rows of length 1 is a bound: of what lies below it, no similarity is computed.
 
     Args:
         matrix: [R, C].
         sizes: [R] what the formula needs to know of each row.
-        formula: similarities, from products and sizes; may overwrite the last argument.
+        formula: similarities, none above the cosine, from products and sizes; may overwrite the last argument.
         neighbours: most that are kept.
         floor: the lowest similarity that is kept, above 0.
         threads: blocks that are worked on at once.
@@ -50,10 +53,10 @@ def mutual(
         [R, R], the rows of a row ascending.
     """
     order = np.argsort(np.diff(matrix.indptr), kind="stable")
-    ranked = narrow(matrix[order])
+    rows = UnitRows.of(csr_array(matrix[order]))
     kept = _Kept(order, neighbours, floor)
-    work = _Work(ranked, sizes[order], formula, kept)
-    for block in in_order(work.compare, _blocks(ranked), threads):
+    work = _Work(rows, sizes[order], formula, kept)
+    for block in in_order(work.compare, _blocks(rows.unit), threads, _AHEAD):
         kept.offer(block)
     kept.choose()
     found = csr_array(vstack([csr_array((0, order.size), dtype=np.float32), *kept.done], format="csr"))
@@ -91,7 +94,9 @@ def _blocks(ranked: csr_array) -> Iterator[_Rows]:
     columns, behind = csr_array(ranked.T), 0
     rows = np.arange(ranked.shape[0])
     ends = np.repeat(columns.indptr[1:], np.diff(columns.indptr))
-    products = np.bincount(columns.indices, ends - np.arange(columns.nnz), minlength=rows.size)
+    products = np.bincount(
+        columns.indices, ends - np.arange(columns.nnz, dtype=ends.dtype), minlength=rows.size
+    )
     block = np.cumsum(np.minimum(products, rows.size - rows)) // _BLOCK
     firsts = np.flatnonzero(np.diff(block, prepend=-1)).tolist()
     for first, last in pairwise([*firsts, rows.size]):
@@ -103,27 +108,33 @@ def _blocks(ranked: csr_array) -> Iterator[_Rows]:
 
 @dataclass(frozen=True)
 class _Work:
-    ranked: csr_array
+    rows: UnitRows
     sizes: Floats
     formula: Formula
     kept: "_Kept"
 
     def compare(self, rows: _Rows) -> _Block:
         """Return what a block of rows has to offer."""
-        found = product(self.ranked[rows.first : rows.last], rows.columns)
-        lengths = np.diff(found.indptr)
+        found = product(self.rows.unit[rows.first : rows.last], rows.columns)
         own = np.arange(rows.first, rows.last)
-        row, col = np.repeat(own, lengths), found.indices + rows.behind
-        values = self.formula(found.data, np.repeat(self.sizes[own], lengths), self.sizes[col])
+        bound = self.kept.bound
+        # Clipping, of which there is none to do, takes half the time of looking for what is out of bounds.
+        least = bound[rows.behind :].take(found.indices, mode="clip")
+        np.minimum(least, np.repeat(bound[own], np.diff(found.indptr)), out=least)
+        at = np.flatnonzero(found.data >= least)
+        ends = np.searchsorted(at, found.indptr)
+        row, col = np.repeat(own, np.diff(ends)), found.indices[at] + rows.behind
+        products = products_of(found.data[at], self.rows, row, self.rows, col)
+        values = self.formula(products, self.sizes[row], self.sizes[col])
         values[col <= row] = 0
         worst = self.kept.worst
-        shape = (own.size, self.ranked.shape[0])
+        shape = (own.size, self.sizes.size)
 
         def those(is_in: NDArray[np.bool_], columns: NDArray[np.integer]) -> csr_array:
-            at = np.flatnonzero(is_in)
-            return csr_array((values[at], columns[at], np.searchsorted(at, found.indptr)), shape=shape)
+            chosen = np.flatnonzero(is_in)
+            return csr_array((values[chosen], columns[chosen], np.searchsorted(chosen, ends)), shape=shape)
 
-        better = those(values >= np.repeat(worst[own], lengths), col)
+        better = those(values >= worst[row], col)
         better.indices = self.kept.order[better.indices]
         return _Block(
             rows.first,
@@ -142,17 +153,20 @@ class _Kept:
         self.order, self.neighbours = order.astype(np.int32 if order.size < 2**31 else np.int64), neighbours
         self.worst = np.full(order.size, floor, np.float32)
         """[R] what is below it is not among the most similar ones of a row."""
+        self.bound = with_room(self.worst)
+        """[R] the same, for products of rows of length 1."""
         self.done: list[csr_array] = []
         self._n_done = 0
         self._best = csr_array((order.size, order.size), dtype=np.float32)
         """Of the rows that are not done."""
         self._waiting: list[_Block] = []
+        self._n_waiting = 0
 
     def offer(self, block: _Block) -> None:
         """Take what may be among the best; choose from it when it has become much."""
         self._waiting.append(block)
-        n_waiting = sum(b.own.nnz + b.others.nnz for b in self._waiting)
-        if n_waiting > max(_WAITING, self._best.nnz):
+        self._n_waiting += block.own.nnz + block.others.nnz
+        if self._n_waiting > max(_WAITING, self._best.nnz):
             self.choose()
 
     def choose(self) -> None:
@@ -162,7 +176,7 @@ class _Kept:
         first, n_rows = self._n_done, sum(b.own.shape[0] for b in self._waiting)
         own = csr_array(vstack([b.own for b in self._waiting], format="csr"))
         others = csr_array(vstack([b.others for b in self._waiting], format="csr"))
-        self._waiting = []
+        self._waiting, self._n_waiting = [], 0
         offered = others.T.tocsr()[first:]
         offered.indices = self.order[first + offered.indices]
         own.resize((offered.shape[0], self.order.size))
@@ -173,6 +187,7 @@ class _Kept:
         is_full = lengths == self.neighbours
         of_full = best.data[np.repeat(is_full, lengths)].reshape(-1, self.neighbours)
         self.worst[first:][is_full] = of_full.min(axis=1)
+        self.bound = with_room(self.worst)
 
 
 def _beside(*parts: csr_array) -> csr_array:

@@ -105,7 +105,8 @@ def by_rows(
 ) -> csr_array:
     """Return values that are sorted by row and column as a sparse matrix, in the same order."""
     ends = np.append(0, np.cumsum(np.bincount(row.to_numpy(), minlength=shape[0])))
-    return csr_array((values, column.to_numpy().astype(np.int64), ends), shape=shape)
+    width = np.int32 if max(values.size, *shape) < 2**31 else np.int64
+    return csr_array((values, column.to_numpy().astype(width), ends.astype(width)), shape=shape)
 
 
 def parts_of(matrix: csr_array) -> dict[str, NDArray[Any]]:

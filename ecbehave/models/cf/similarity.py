@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
-from ecbehave.models.best import best_per_row
+from ecbehave.models.best import best_per_row, nth_highest, some_of_each
 from ecbehave.models.cf.mutual import mutual
-from ecbehave.models.cf.products import narrow, product
+from ecbehave.models.cf.products import UnitRows, product, products_of, row_sums, with_room
 from ecbehave.models.cf.shared import Shared, positive
 from ecbehave.parallel import in_order
 
@@ -68,7 +68,7 @@ class Similarity:
         if self.kind == "jaccard":
             n_columns: Floats = np.diff(matrix.indptr).astype(np.float64)
             return n_columns
-        norms: Floats = np.sqrt(_row_sums(matrix, matrix.data.astype(np.float64) ** 2))
+        norms: Floats = np.sqrt(row_sums(matrix, matrix.data.astype(np.float64) ** 2))
         return norms
 
     def over_all(self, product: NDArray[np.floating], own: Floats, other: Floats) -> NDArray[np.float32]:
@@ -148,16 +148,31 @@ class _Whole:
 
     def __init__(self, queries: csr_array, base: csr_array, how: Similarity) -> None:
         self.how = how
-        self.queries, other = narrow(_entries(queries, how)), _entries(base, how)
-        self.own, self.other = how.sizes(self.queries), how.sizes(other)
-        self.columns = narrow(csr_array(other.T))
+        queries, base = _entries(queries, how), _entries(base, how)
+        self.own, self.other = how.sizes(queries), how.sizes(base)
+        self.queries, self.base = UnitRows.of(queries), UnitRows.of(base)
+        self.columns = csr_array(self.base.unit.T)
 
     def similarities(self, first: int, last: int) -> csr_array:
-        """Return those of some queries to all rows of the base."""
-        found = product(self.queries[first:last], self.columns)
-        own = np.repeat(self.own[first:last], np.diff(found.indptr))
-        values = self.how.over_all(found.data, own, self.other[found.indices])
-        return csr_array((values, found.indices, found.indptr), shape=found.shape)
+        """Return those of some queries to rows of the base that may be among the most similar ones of each."""
+        found = product(self.queries.unit[first:last], self.columns)
+        own, lengths = np.arange(first, last), np.diff(found.indptr)
+        bound = np.full(own.size, self.how.floor)
+        some = some_of_each(lengths, self.how.neighbours)
+        if some is not None:
+            at, n_looked = some
+            looked = self._values(found.data[at], np.repeat(own, n_looked), found.indices[at])
+            np.maximum(bound, nth_highest(looked, n_looked, self.how.neighbours), out=bound)
+        at = np.flatnonzero(found.data >= np.repeat(with_room(bound), lengths))
+        ends = np.searchsorted(at, found.indptr)
+        values = self._values(found.data[at], np.repeat(own, np.diff(ends)), found.indices[at])
+        return csr_array((values, found.indices[at], ends), shape=found.shape)
+
+    def _values(
+        self, cosines: Floats, row: NDArray[np.integer], col: NDArray[np.integer]
+    ) -> NDArray[np.float32]:
+        products = products_of(cosines, self.queries, row, self.base, col)
+        return self.how.over_all(products, self.own[row], self.other[col])
 
 
 class _SharedColumns:
@@ -208,15 +223,9 @@ def _entries(matrix: csr_array, how: Similarity) -> csr_array:
     return csr_array((ones, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
-def _row_sums(matrix: csr_array, values: Floats) -> Floats:
-    row = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    sums: Floats = np.bincount(row, values, minlength=matrix.shape[0]).astype(np.float64)
-    return sums
-
-
 def _means(matrix: csr_array) -> Floats:
     """Return the mean stored value of each row; 0 of an empty one."""
-    means: Floats = _row_sums(matrix, matrix.data) / np.maximum(np.diff(matrix.indptr), 1)
+    means: Floats = row_sums(matrix, matrix.data) / np.maximum(np.diff(matrix.indptr), 1)
     return means
 
 

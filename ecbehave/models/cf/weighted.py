@@ -20,15 +20,19 @@ def weighted_pairs(data: MatrixInput, event_weights: Mapping[str, float], streng
         `user`, `item`, `weight` (Float64, the sum over types of type weight x strength), `type_weight` (the highest
         one), `place` (of the newest).
     """
-    types = pl.DataFrame(
-        {"event_type": list(event_weights), "type_weight": list(event_weights.values())},
-        schema={"event_type": pl.String, "type_weight": pl.Float64},
+    # A few comparisons take a tenth of the time of a join.
+    found = pl.coalesce(
+        pl.lit(None, pl.Float64),
+        *(pl.when(event_type=name).then(pl.lit(weight)) for name, weight in event_weights.items()),
     )
     rows = (
-        data.pairs.join(types, on="event_type")
+        data.pairs.with_columns(type_weight=found)
+        .filter(pl.col("type_weight").is_not_null())
         .with_columns(weight=pl.col("type_weight") * strength)
-        .sort("user", "item", "event_type")
     )
+    if _ascend(rows):
+        return rows.select("user", "item", "weight", "type_weight", "place")
+    rows = rows.sort("user", "item", "event_type")
     # Sorted rows are added up run by run, in a tenth of the time that grouping them takes.
     user, item = (np.diff(rows[name].to_numpy(), prepend=-1) for name in ("user", "item"))
     first = np.flatnonzero((user != 0) | (item != 0))
@@ -39,3 +43,10 @@ def weighted_pairs(data: MatrixInput, event_weights: Mapping[str, float], streng
         type_weight=np.maximum.reduceat(rows["type_weight"].to_numpy(), first),
         place=np.minimum.reduceat(rows["place"].to_numpy(), first),
     )
+
+
+def _ascend(rows: pl.DataFrame) -> bool:
+    """Return whether rows are sorted by user and item, none of which come twice together."""
+    user, item = (rows[name].to_numpy() for name in ("user", "item"))
+    is_next = (user[1:] > user[:-1]) | ((user[1:] == user[:-1]) & (item[1:] > item[:-1]))
+    return bool(is_next.all())

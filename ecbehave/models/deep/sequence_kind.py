@@ -90,7 +90,27 @@ class SequenceKind(ABC):
             self._fit_items(newest, valid[-1] if valid else None, options)
         return self
 
+    def fit_vectors(self, history: Inputs, options: Options) -> Self:
+        """Learn to foresee the next items for `pretrain.epochs`, and no label; see `user_vectors`.
+
+        Raises:
+            DataError: there is nothing to learn from.
+        """
+        from ecbehave.models.deep.watching import Plan
+
+        known = _sequence(history)
+        self.vocabulary_ = Vocabulary.of(known, self.config.min_events, self.config.shared_rows)
+        self.plan_ = Plan(self.config.pretrain.epochs)
+        self._foresee(known, None, options, self.plan_)
+        return self
+
     def _fit_items(self, history: SequenceInput, valid: Inputs | None, options: Options) -> None:
+        self.plan_ = self._foresee(history, valid, options, None if valid else self.plan_)
+
+    def _foresee(
+        self, history: SequenceInput, valid: Inputs | None, options: Options, plan: Plan | None
+    ) -> Plan:
+        """Learn to foresee the next items; returns what a fit without `valid` is to repeat."""
         objective = self._next_items(history, self._judge(valid))
         if not objective.has_targets:
             raise DataError(
@@ -99,8 +119,9 @@ class SequenceKind(ABC):
                 f"to the log's event types, or bring more data"
             )
         self._begin(history, options)
-        plan = None if valid else self.plan_
-        self.plan_ = self._learn(objective, options, "next items", [history.ends, history.now], plan)
+        if plan is not None and plan.epochs == 0:
+            return plan
+        return self._learn(objective, options, "next items", [history.ends, history.now], plan)
 
     def _judge(self, valid: Inputs | None) -> Judge:
         """Return what tells how good the lists of a net are; without a true item, nothing."""
