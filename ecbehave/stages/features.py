@@ -21,6 +21,7 @@ from ecbehave.stages import Context, clean, upstream
 from ecbehave.stages.filtering import check_excluded, filter_fingerprints, without_places
 from ecbehave.stages.input_writer import InputWriter, Request, users_file
 from ecbehave.stages.predict_lists import check_lists
+from ecbehave.stages.stored_models import models_of, source_fingerprints
 from ecbehave.tables import TableWriters
 from ecbehave.tasks import make_task
 from ecbehave.windows import (
@@ -122,6 +123,8 @@ def facts_before(log: Artifact, cutoff: datetime) -> LogFacts:
 def run(context: Context) -> Outcome:
     """Build the inputs of every split."""
     check_lists(context.config)
+    # It costs nothing to see now that what `train` begins with is there.
+    source_fingerprints(models_of(context.config))
     log = upstream(context, "clean", clean.NAME, clean.spec)
     return context.workspace.produce(
         name(context), spec(context), lambda folder: _build(context, log, folder), force=context.force

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ecbehave.artifacts import Artifact, Workspace
-from ecbehave.config import ModelConfig
+from ecbehave.config import Config, ModelConfig
 from ecbehave.errors import ArtifactError, DataError
 from ecbehave.models.storage import check_folder, load_json, reading
 
@@ -15,9 +15,17 @@ from ecbehave.models.storage import check_folder, load_json, reading
 FITTED, BASELINE, REFIT = "fitted", "baseline", "refit"
 META = "meta.json"
 
+#: Keys of the config that each choose a model.
+KEYS = ("model", "baseline")
+
 _ARTIFACT = "model"
 
 _KEY, _OUTER = "source", "pretrain"
+
+
+def models_of(config: Config) -> dict[str, ModelConfig]:
+    """Return the models of a config by their keys."""
+    return {key: getattr(config, key) for key in KEYS}
 
 
 def sources_of(models: Mapping[str, ModelConfig]) -> dict[str, Path]:

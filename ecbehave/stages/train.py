@@ -27,8 +27,10 @@ from ecbehave.stages.long_fits import LongFits
 from ecbehave.stages.stored_models import (
     BASELINE,
     FITTED,
+    KEYS,
     META,
     REFIT,
+    models_of,
     source_fingerprints,
     stored_models,
     without_source_places,
@@ -36,9 +38,6 @@ from ecbehave.stages.stored_models import (
 from ecbehave.tasks import make_task
 
 VERSION = 5
-
-#: Keys of the config that each choose a model.
-_MODELS = ("model", "baseline")
 
 #: Stages before this one; their settings must be the same when the model scores.
 MADE_WITH = (ingest, clean, features)
@@ -53,7 +52,7 @@ def settings(context: Context) -> dict[str, Any]:
     """Return the part of the config that the stage reads."""
     public = context.public
     config = {key: public[key] for key in ("tune", "calibration", "seed")}
-    config |= {key: without_source_places(public[key]) for key in _MODELS}
+    config |= {key: without_source_places(public[key]) for key in KEYS}
     config["features"] = {key: public["features"][key] for key in PREPARATION}
     config["predict"] = {"refit": public["predict"]["refit"]}
     config["split"] = {"fit_on_validation": public["split"]["fit_on_validation"]}
@@ -63,12 +62,8 @@ def settings(context: Context) -> dict[str, Any]:
 def spec(context: Context) -> Spec:
     """Return what the model is made from."""
     inputs = upstream(context, "features", features.name(context), features.spec)
-    read = {features.name(context): inputs.fingerprint} | source_fingerprints(_models(context))
+    read = {features.name(context): inputs.fingerprint} | source_fingerprints(models_of(context.config))
     return Spec("train", VERSION, settings(context), read)
-
-
-def _models(context: Context) -> dict[str, ModelConfig]:
-    return {key: getattr(context.config, key) for key in _MODELS}
 
 
 def run(context: Context) -> Outcome:
@@ -117,7 +112,7 @@ class _Training:
             self.task.question,
             context.config.features,
             self._ends(),
-            stored=stored_models(_models(context)),
+            stored=stored_models(models_of(context.config)),
         )
 
     def build(self) -> Built:
