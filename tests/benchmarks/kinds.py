@@ -59,8 +59,11 @@ NOTES = {
 def sections(bench: Bench) -> Iterator[Section]:
     """Judge every kind on every question that it serves; one run of `features` for all that read the same inputs."""
     for question in QUESTIONS:
+        if bench.configs and question.config not in bench.configs:
+            continue
         if bench.has_retailrocket or not question.needs_retailrocket:
-            yield _Round(question, Ecbehave(bench.scratch / "kinds" / question.config)).section()
+            kinds = [kind for kind in serving(question.output) if not bench.kinds or kind in bench.kinds]
+            yield _Round(question, Ecbehave(bench.scratch / "kinds" / question.config), kinds).section()
 
 
 @dataclass
@@ -69,11 +72,12 @@ class _Round:
 
     question: Question
     ecbehave: Ecbehave
+    kinds: Sequence[str]
     left_out: list[str] = field(default_factory=list)
 
     def section(self) -> Section:
         question = self.question
-        rows = [row for kind in serving(question.output) if (row := self._row(kind))]
+        rows = [row for kind in self.kinds if (row := self._row(kind))]
         metrics = self.ecbehave.metrics(question.config)
         cutoffs = metrics["per_cutoff"]
         notes = [
@@ -97,7 +101,9 @@ class _Round:
             self.left_out.append(f"{kind} is left out: {reason}")
             return None
         judged = _binary(self) if self.question.output == "binary" else _ranking(self)
-        return [kind, *judged, f"{trained.seconds:.1f} s", gigabytes(trained.peak_bytes)]
+        row = [kind, *judged, f"{trained.seconds:.1f} s", gigabytes(trained.peak_bytes)]
+        print(f"  {self.question.config}: {', '.join(row)}", file=sys.stderr, flush=True)
+        return row
 
 
 def serving(output: str) -> list[str]:

@@ -30,6 +30,10 @@ class Bench:
     """Sizes of simulated logs; None for each part's own."""
     by_group: bool
     """Whether each group of features is judged by itself, too."""
+    kinds: tuple[str, ...] = ()
+    """Kinds that are judged; empty for all."""
+    configs: tuple[str, ...] = ()
+    """Configs of this folder whose questions are asked of them; empty for all."""
 
     @property
     def has_retailrocket(self) -> bool:

@@ -82,6 +82,7 @@ def _pretraining(question: Question, folder: Path, source: Path | None) -> Secti
     ways: dict[str, Sequence[str]] = {
         NO_PRETRAINING: ("model.pretrain.epochs=0",),
         "next items, 5 epochs": (),
+        "next items, then events within 7 and 28 days": ("model.pretrain.horizons=[7d, 28d]",),
     }
     if source is not None:
         other = (f"model.pretrain.source={source}", "model.pretrain.same_catalogue=false")

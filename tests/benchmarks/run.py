@@ -90,6 +90,12 @@ def main() -> None:
         "score (boosting); by default small ones",
     )
     parser.add_argument("--by-group", action="store_true", help="ablation: group by group, too (ten minutes)")
+    parser.add_argument(
+        "--kinds", type=_names, default=[], metavar="KIND,...", help="kinds: only these kinds"
+    )
+    parser.add_argument(
+        "--configs", type=_names, default=[], metavar="NAME,...", help="kinds: only these questions"
+    )
     asked = parser.parse_args()
     if unknown := [p for p in asked.parts if p not in PARTS]:
         parser.error(f"unknown part {unknown[0]}; choose from {', '.join(PARTS)}")
@@ -97,7 +103,8 @@ def main() -> None:
         scratch = Path(folder)
         data = find_data(scratch)
         os.environ["ECBEHAVE_DATA"] = str(data)
-        bench = Bench(scratch, data, asked.repeats, asked.events, asked.by_group)
+        kinds, configs = tuple(asked.kinds), tuple(asked.configs)
+        bench = Bench(scratch, data, asked.repeats, asked.events, asked.by_group, kinds, configs)
         print(_about(), flush=True)
         for name in asked.parts or PARTS:
             if name == "retailrocket" and not bench.has_retailrocket:
@@ -106,6 +113,10 @@ def main() -> None:
             print(f"{name}:", file=sys.stderr, flush=True)
             for section in PARTS[name](bench):
                 print(f"\n{section.text(markdown=asked.markdown)}", flush=True)
+
+
+def _names(text: str) -> list[str]:
+    return text.split(",")
 
 
 def _about() -> str:

@@ -43,7 +43,7 @@ def planted() -> tuple[SequenceNet, Reader]:
     query."""
     data = known_before(event_log(EVENTS, CATEGORIES))
     known = Vocabulary.of(data, 1, 0)
-    net = SequenceNet(Sizes(known.n_rows, 0, 0, 0, 0, n_query(known)), Sum(), 8, 0.0, generator(0))
+    net = SequenceNet(Sizes(known.n_rows, 0, 0, 0, 0, n_query(known), 0), Sum(), 8, 0.0, generator(0))
     with torch.no_grad():
         for weight in net.parameters():
             weight.zero_()
@@ -126,6 +126,6 @@ def test_who_has_no_events_has_no_drivers():
 
 
 def test_the_mean_of_events_where_no_item_is_known():
-    net = SequenceNet(Sizes(1, 0, 3, 0, 0, 6), Sum(), 8, 0.0, generator(0))
+    net = SequenceNet(Sizes(1, 0, 3, 0, 0, 6, 0), Sum(), 8, 0.0, generator(0))
     expected = net.of_events["event_type"].weight[1:].mean(0)
     assert torch.allclose(net.mean_event(), expected)

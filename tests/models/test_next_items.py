@@ -48,7 +48,7 @@ class Sum(nn.Module):
 
 
 def net_for(asked: NextItems, settings: RnnConfig) -> SequenceNet:
-    return SequenceNet(Sizes.of(asked._reader.vocabulary), Sum(), settings.width, 0.0, generator(3))
+    return SequenceNet(Sizes.of(asked._reader.vocabulary, 0), Sum(), settings.width, 0.0, generator(3))
 
 
 def steps_of(first: int, last: int) -> set[tuple[int, int]]:

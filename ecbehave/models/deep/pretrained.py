@@ -11,8 +11,8 @@ from ecbehave.models.deep.sequence_net import SequenceNet
 from ecbehave.models.deep.vocabulary import Vocabulary, places_in
 from ecbehave.models.deep.weights import load_weights
 
-#: Weights of the head answer the question of the run before.
-_OWN = "head."
+#: Weights of the heads answer the questions of the run before.
+_OWN = ("head.", "ahead.")
 _BODY = "encoder."
 
 
@@ -20,7 +20,7 @@ def take_over(net: SequenceNet, known: Vocabulary, folder: Path, same_catalogue:
     """Put the weights of a stored net into one that is about to learn.
 
     The encoder has to be of the same shape. What stands for names, such as an item, goes to the same name; what the
-    other net has not known, or had another number of, stays as it was drawn. The head is left alone.
+    other net has not known, or had another number of, stays as it was drawn. The heads are left alone.
 
     Args:
         net: the new net.

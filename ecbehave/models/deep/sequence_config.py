@@ -22,6 +22,11 @@ class Pretrain(Section):
     and only the body of the net is shared."""
     epochs: Annotated[int, Field(ge=0)] = 5
     """Passes over the histories before the first train cutoff; 0 leaves it out."""
+    horizons: list[Duration] = Field(default_factory=list)
+    """Times ahead: after the next items, learn which types of events come within each of them, as of instants anywhere
+    in these histories."""
+    horizon_epochs: Annotated[int, Field(gt=0)] = 5
+    """Passes for `horizons`, over four instants of each user."""
     freeze: Literal["nothing", "items", "body"] = "items"
     """What stays as it is then while labels are learned: nothing, the embeddings of items and categories, or everything
     but the last layers (`body`). Few labels teach large nets by heart; what was not pretrained is not frozen."""

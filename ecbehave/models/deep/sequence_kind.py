@@ -163,6 +163,7 @@ class SequenceKind(ABC):
 
     def _fit_labels(self, train: Sequence[Inputs], valid: Sequence[Inputs], options: Options) -> None:
         from ecbehave.models.deep.labelled import Labelled
+        from ecbehave.models.deep.pretraining import Pretraining
         from ecbehave.models.deep.tokens import Reader, Span
 
         labelled = [part for part in train if part.table is not None]
@@ -185,8 +186,15 @@ class SequenceKind(ABC):
             [reader.query(part, span.take(span.part == part)) for part in range(len(labelled))]
         )
         self.usual_ = known.mean(axis=0)
-        self._net.head.begin(known, label[has_any])
-        self._pretrain(_sequence(labelled[0]), options)
+
+        def learn(
+            objective: Objective[SequenceNet], name: str, data: Sequence[NDArray[Any]], plan: Plan
+        ) -> None:
+            self._learn(objective, options, name, data, plan)
+
+        pretraining = Pretraining(self._net, self._known, self.config, learn)
+        pretraining.run(_sequence(labelled[0]), options.seed)
+        self._net.head.begin(pretraining.with_foreseen(known, reader, span), label[has_any])
         judge = partial(self._minus_log_loss, valid)
         objective = Labelled(reader, span, label[has_any], self.config.training.batch, judge)
         plan = None if valid else self.plan_
@@ -203,18 +211,6 @@ class SequenceKind(ABC):
             until = _EPOCH + timedelta(microseconds=int(history.now.min()))
             stored = cast("StoredModels", options.stored)
             take_over(self._net, self._known, stored(pretrain.source, until), pretrain.same_catalogue)
-
-    def _pretrain(self, history: SequenceInput, options: Options) -> None:
-        """Learn to foresee the next items in the histories before the first train cutoff: no label is among them."""
-        from ecbehave.models.deep.watching import Plan
-
-        pretrain, objective = self.config.pretrain, self._next_items(history, lambda _: None)
-        is_learned = pretrain.epochs > 0 and objective.has_targets
-        if is_learned:
-            data = [history.ends, history.now]
-            self._learn(objective, options, "next items before labels", data, Plan(pretrain.epochs))
-        if is_learned or pretrain.source is not None:
-            self._net.freeze(pretrain.freeze)
 
     def _minus_log_loss(self, valid: Sequence[Inputs], net: SequenceNet) -> float | None:
         if not valid:
@@ -289,7 +285,11 @@ class SequenceKind(ABC):
 
         rng = generator(seed)
         net = SequenceNet(
-            Sizes.of(self._known), self.encoder(rng), self.config.width, self.config.input_dropout, rng
+            Sizes.of(self._known, len(self.config.pretrain.horizons)),
+            self.encoder(rng),
+            self.config.width,
+            self.config.input_dropout,
+            rng,
         )
         return net.to(pick_device(self.config.training.device))
 

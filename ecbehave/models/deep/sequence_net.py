@@ -28,9 +28,11 @@ class Sizes:
     dwell: int
     query: int
     """How much is known of a whole history."""
+    ahead: int
+    """Types of events times times ahead that are foreseen before labels are learned."""
 
     @classmethod
-    def of(cls, known: Vocabulary) -> "Sizes":
+    def of(cls, known: Vocabulary, n_horizons: int) -> "Sizes":
         """Return the sizes for a vocabulary; what is always the same is left out."""
 
         def size(n: int, fewest: int) -> int:
@@ -43,6 +45,7 @@ class Sizes:
             size(len(known.price_edges) + 1, 3),
             tokens.N_DWELLS if known.has_dwell else 0,
             tokens.n_query(known),
+            len(known.event_types) * n_horizons,
         )
 
 
@@ -53,10 +56,10 @@ class Head(nn.Module):
     regression. Source: Cheng et al. (2016), Wide and deep learning for recommender systems, section 3.
     """
 
-    def __init__(self, width: int, n_query: int) -> None:
+    def __init__(self, width: int, n_query: int, n_asked: int = 1) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(width + n_query, width), nn.GELU(), nn.Linear(width, 1))
-        self.direct = nn.Linear(n_query, 1)
+        self.layers = nn.Sequential(nn.Linear(width + n_query, width), nn.GELU(), nn.Linear(width, n_asked))
+        self.direct = nn.Linear(n_query, n_asked)
         self.centre: torch.Tensor
         self.spread: torch.Tensor
         self.register_buffer("centre", torch.zeros(n_query))
@@ -64,22 +67,28 @@ class Head(nn.Module):
 
     def begin(self, known: NDArray[np.float32], label: NDArray[np.int8]) -> None:
         """Begin with the logistic regression of labels [N] on what is known of whole histories [N, Q]."""
-        centre, spread = known.mean(axis=0), known.std(axis=0)
-        spread[np.ptp(known, axis=0) == 0] = 1  # the deviation of equal values is not 0 but rounding
-        coefficients = regression((known - centre) / spread, label)
+        coefficients = regression(self.scale(known), label)
         with torch.no_grad():
-            self.centre.copy_(torch.from_numpy(centre))
-            self.spread.copy_(torch.from_numpy(spread))
             self.direct.weight.copy_(torch.from_numpy(coefficients[None, 1:]))
             self.direct.bias.fill_(coefficients[0])
             for weight in self.layers[-1].parameters():
                 weight.zero_()
 
+    def scale(self, known: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Learn how large values [N, Q] are; returns them with mean 0 and deviation 1."""
+        centre, spread = known.mean(axis=0), known.std(axis=0)
+        spread[np.ptp(known, axis=0) == 0] = 1  # the deviation of equal values is not 0 but rounding
+        with torch.no_grad():
+            self.centre.copy_(torch.from_numpy(centre))
+            self.spread.copy_(torch.from_numpy(spread))
+        scaled: NDArray[np.float32] = (known - centre) / spread
+        return scaled
+
     def forward(self, state: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
-        """Return [B] for states [B, D] and what is known of the histories [B, Q]."""
+        """Return [B, A] for states [B, D] and what is known of the histories [B, Q]."""
         scaled = ((query - self.centre) / self.spread).to(state.dtype)
         found: torch.Tensor = self.layers(torch.cat([state, scaled], 1)) + self.direct(scaled)
-        return found[:, 0]
+        return found
 
 
 def regression(values: NDArray[np.floating], label: NDArray[np.int8]) -> NDArray[np.float64]:
@@ -120,8 +129,16 @@ class SequenceNet(nn.Module):
             nn.ModuleDict({name: nn.Embedding(n, width) for name, n in parts.items() if n})
             for parts in (of_events, of_instants)
         )
-        self.head = Head(width, sizes.query)
-        for module in (self.item, self.category, self.of_events, self.of_instants, self.head):
+        self.ahead = Head(width, sizes.query, sizes.ahead) if sizes.ahead else None
+        self.head = Head(width, sizes.query + sizes.ahead)
+        for module in (
+            self.item,
+            self.category,
+            self.of_events,
+            self.of_instants,
+            self.ahead,
+            self.head,
+        ):
             if module is not None:
                 initialise(module, rng)
         self.encoder = encoder
@@ -197,7 +214,22 @@ class SequenceNet(nn.Module):
     ) -> torch.Tensor:
         """Return the log-odds of the label of each sequence [B]."""
         state = self.last(read, noise, embedded)
-        found: torch.Tensor = self.head(state, read.query)
+        found: torch.Tensor = self.head(state, self._known(state, read))
+        return found[:, 0]
+
+    def _known(self, state: torch.Tensor, read: Tokens) -> torch.Tensor:
+        """Return what is known of histories, and what is foreseen [B, Q + A]."""
+        if self.ahead is None:
+            return read.query
+        return torch.cat([read.query, self.ahead(state, read.query).to(read.query.dtype)], 1)
+
+    def known(self, read: Tokens) -> torch.Tensor:
+        """Return what the label's head reads beside the state [B, Q + A]."""
+        return self._known(self.last(read), read)
+
+    def foreseen(self, read: Tokens, noise: Noise | None = None) -> torch.Tensor:
+        """Return the log-odds of each type of event within each time [B, A]."""
+        found: torch.Tensor = cast("Head", self.ahead)(self.last(read, noise), read.query)
         return found
 
     def table(self, rows: torch.Tensor, categories: torch.Tensor) -> torch.Tensor:

@@ -236,6 +236,10 @@ class Reader:
             found += [days, n_events, at_end - np.minimum(at_recent, at_end)]
         return found
 
+    def types_of(self, part: int) -> list[Ints]:
+        """Return where the events of each type of the vocabulary are in the log."""
+        return self._types[part]
+
     @cached_property
     def _types(self) -> list[list[Ints]]:
         """Where the events of each type of the vocabulary are in the log, for each part."""
