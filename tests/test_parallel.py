@@ -40,7 +40,8 @@ def test_so_many_items_are_worked_on_at_once(threads: int) -> None:
 
 
 @pytest.mark.parametrize("threads", THREADS)
-def test_items_are_taken_only_as_fast_as_results_are(threads: int) -> None:
+@pytest.mark.parametrize("ahead", [0, 3])
+def test_items_are_taken_only_as_fast_as_results_are(threads: int, ahead: int) -> None:
     taken = []
 
     def items() -> Iterator[int]:
@@ -48,9 +49,12 @@ def test_items_are_taken_only_as_fast_as_results_are(threads: int) -> None:
             taken.append(n)
             yield n
 
-    for n_results, _ in enumerate(in_order(str, items(), threads), 1):
-        assert len(taken) <= n_results - 1 + threads
+    most = 0
+    for n_results, _ in enumerate(in_order(str, items(), threads, ahead), 1):
+        assert len(taken) <= n_results - 1 + threads + ahead
+        most = max(most, len(taken) - n_results + 1)
     assert len(taken) == 20
+    assert most == (threads + ahead if threads > 1 else 1)
 
 
 class PlantedError(Exception):

@@ -115,7 +115,7 @@ def test_before_is_a_search_in_each_slice(seed: int) -> None:
     np.testing.assert_array_equal(before(ts, low, high, time), expected)
 
 
-def regular(seed: int, n_users: int = 200) -> list[Event]:
+def regular(seed: int, n_users: int = 120) -> list[Event]:
     """Half of the users have an event every four days; the others had as many, long ago or lately, with gaps."""
     rng = np.random.default_rng(seed)
     events: list[Event] = []
@@ -127,7 +127,7 @@ def regular(seed: int, n_users: int = 200) -> list[Event]:
 
 
 def net(**pretrain: Any) -> Any:
-    settings = {"epochs": 1, "horizons": ["7d"], "horizon_epochs": 15} | pretrain
+    settings = {"epochs": 1, "horizons": ["7d"], "horizon_epochs": 1} | pretrain
     return make("rnn", pretrain=settings, **VIEWS)
 
 
@@ -143,7 +143,7 @@ def foreseen(model: Any, data: SequenceInput) -> NDArray[np.floating]:
 
 def test_the_net_foresees_events_before_it_is_shown_any_label() -> None:
     data = known_before(event_log(regular(0)))
-    model = net()
+    model = net(horizon_epochs=12)
     model.vocabulary_ = Vocabulary.of(data, 1, 4)
     model._begin(data, ONCE)
 
@@ -152,7 +152,7 @@ def test_the_net_foresees_events_before_it_is_shown_any_label() -> None:
 
     Pretraining(model.net_, model.vocabulary_, model.config, learn).run(data, 0)
     asked = known_before(event_log(regular(1)))
-    is_regular = np.arange(200) % 2
+    is_regular = np.arange(120) % 2
     assert auroc(is_regular, foreseen(model, asked)) > 0.9
 
 

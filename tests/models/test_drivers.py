@@ -35,7 +35,7 @@ class First(torch.nn.Module):
     """The first number of what is known after the last instant, and twice the first one of the query."""
 
     def forward(self, state: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
-        return state[:, 0] + 2 * query[:, 0]
+        return (state[:, 0] + 2 * query[:, 0])[:, None]
 
 
 def planted() -> tuple[SequenceNet, Reader]:

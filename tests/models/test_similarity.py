@@ -126,6 +126,19 @@ def test_like_plain_python(kind: Any, settings: dict[str, Any]):
         check_like_slow(similar_to(queries, base, how), slow(queries, base, how, others=False))
 
 
+@pytest.mark.parametrize("kind", ["cosine", "jaccard"])
+@pytest.mark.parametrize("settings", [{"neighbours": 1}, {"neighbours": 3, "shrink": 2.0}], ids=str)
+def test_of_many_rows_those_that_a_few_of_them_do_not_rule_out(kind: Any, settings: dict[str, Any]):
+    """So many that some are looked at first, to see what the others have to beat."""
+    rng = np.random.default_rng(3)
+    how = Similarity(kind, **settings)
+    for whole in (False, True):
+        base, queries = some(rng, 150, 11, 0.6, whole=whole), some(rng, 9, 11, 0.6, whole=whole)
+        check_like_slow(similar_to(queries, base, how), slow(queries, base, how, others=False))
+        few = similarity._Whole(queries, base, how).similarities(0, 9)
+        assert few.nnz < (queries @ base.T).nnz
+
+
 def test_values_below_zero():
     rng = np.random.default_rng(1)
     base = some(rng, 20, 9, 0.5)

@@ -54,7 +54,7 @@ def mutual(
     """
     order = np.argsort(np.diff(matrix.indptr), kind="stable")
     rows = UnitRows.of(csr_array(matrix[order]))
-    kept = _Kept(order, neighbours, floor)
+    kept = _Kept(order, neighbours, floor, threads)
     work = _Work(rows, sizes[order], formula, kept)
     for block in in_order(work.compare, _blocks(rows.unit), threads, _AHEAD):
         kept.offer(block)
@@ -149,7 +149,8 @@ class _Kept:
     Rows stand by rank; similar rows by their number in the matrix, by which ties are broken.
     """
 
-    def __init__(self, order: NDArray[np.int64], neighbours: int, floor: np.float32) -> None:
+    def __init__(self, order: NDArray[np.int64], neighbours: int, floor: np.float32, threads: int) -> None:
+        self.threads = threads
         self.order, self.neighbours = order.astype(np.int32 if order.size < 2**31 else np.int64), neighbours
         self.worst = np.full(order.size, floor, np.float32)
         """[R] what is below it is not among the most similar ones of a row."""
@@ -178,9 +179,10 @@ class _Kept:
         others = csr_array(vstack([b.others for b in self._waiting], format="csr"))
         self._waiting, self._n_waiting = [], 0
         offered = others.T.tocsr()[first:]
-        offered.indices = self.order[first + offered.indices]
-        own.resize((offered.shape[0], self.order.size))
-        best = best_per_row(_beside(self._best, offered, own), self.neighbours, ordered=False)
+        shape = (offered.shape[0], self.order.size)
+        offered = csr_array((offered.data, self.order[first + offered.indices], offered.indptr), shape=shape)
+        own.resize(shape)
+        best = self._best_of(self._best, offered, own)
         self.done.append(csr_array(best[:n_rows]))
         self._best, self._n_done = csr_array(best[n_rows:]), first + n_rows
         lengths = np.diff(best.indptr)
@@ -188,6 +190,18 @@ class _Kept:
         of_full = best.data[np.repeat(is_full, lengths)].reshape(-1, self.neighbours)
         self.worst[first:][is_full] = of_full.min(axis=1)
         self.bound = with_room(self.worst)
+
+    def _best_of(self, *parts: csr_array) -> csr_array:
+        """Return the best of several matrices of the same rows, a span of rows in each thread."""
+        ends = np.sum([part.indptr for part in parts], axis=0)
+        cuts = np.searchsorted(ends, np.linspace(0, ends[-1], self.threads + 1)[1:-1])
+        spans = pairwise([0, *cuts.tolist(), ends.size - 1])
+
+        def best(span: tuple[int, int]) -> csr_array:
+            beside = _beside(*(csr_array(part[slice(*span)]) for part in parts))
+            return best_per_row(beside, self.neighbours, ordered=False)
+
+        return csr_array(vstack(list(in_order(best, spans, self.threads)), format="csr"))
 
 
 def _beside(*parts: csr_array) -> csr_array:
