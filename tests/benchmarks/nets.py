@@ -34,8 +34,9 @@ NOTE = "one test cutoff; in brackets: 95 % interval over 1,000 paired resamples 
 
 def sections(bench: Bench) -> Iterator[Section]:
     """Judge nets beside trees, and pretraining."""
+    names = bench.configs or ASKED
     asked = [
-        q for q in QUESTIONS if q.config in ASKED and (bench.has_retailrocket or not q.needs_retailrocket)
+        q for q in QUESTIONS if q.config in names and (bench.has_retailrocket or not q.needs_retailrocket)
     ]
     yield from (_beside_trees(question, bench.scratch / "nets" / question.config) for question in asked)
     source = _source(bench.scratch / "source") if bench.has_retailrocket else None

@@ -94,7 +94,7 @@ def main() -> None:
         "--kinds", type=_names, default=[], metavar="KIND,...", help="kinds: only these kinds"
     )
     parser.add_argument(
-        "--configs", type=_names, default=[], metavar="NAME,...", help="kinds: only these questions"
+        "--configs", type=_names, default=[], metavar="NAME,...", help="kinds, nets: only these questions"
     )
     asked = parser.parse_args()
     if unknown := [p for p in asked.parts if p not in PARTS]:
