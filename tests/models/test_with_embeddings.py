@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 import pytest
-from planted import CUTOFF, ONCE, RANKING, candidates, regulars, sequences, table, walkers
+from planted import CUTOFF, ONCE, RANKING, SETTINGS, VIEWS, candidates, regulars, sequences, table, walkers
 from pydantic import ValidationError
 
 from ecbehave.errors import ArtifactError, ConfigError, DataError
@@ -18,20 +18,8 @@ from ecbehave.models import input_types, making, model_class
 from ecbehave.models.protocol import Options
 from ecbehave.models.storage import check_folder
 
-NET = {
-    "kind": "rnn",
-    "width": 8,
-    "layers": 1,
-    "length": 8,
-    "min_events": 1,
-    "shared_rows": 4,
-    "dropout": 0,
-    "input_dropout": 0,
-    "event_weights": {"view": 1.0},
-    "pretrain": {"epochs": 12},
-    "training": {"batch": 16, "learning_rate": 0.02},
-}
-BASE = {"kind": "boosting", "max_trees": 30, "patience": 10, "min_rows_per_leaf": 5, "learning_rate": 0.1}
+NET = SETTINGS["rnn"] | VIEWS | {"kind": "rnn", "pretrain": {"epochs": 12}}
+BASE = SETTINGS["boosting"] | {"kind": "boosting"}
 NOISE = "count_view_7d"
 
 
