@@ -797,7 +797,8 @@ def test_the_schema_describes_each_key_and_its_default() -> None:
 def test_a_section_that_several_kinds_share_is_named_once() -> None:
     titles = re.findall(r"^#### (.*`model.training`.*)$", reference(config_class()), re.MULTILINE)
     assert titles == [
-        "`model.training` and `model.base.training` and `baseline.training` and `baseline.base.training`"
+        "`model.training` and `model.base.training` and `model.net.training` and `baseline.training` and "
+        "`baseline.base.training` and `baseline.net.training`"
     ]
 
 

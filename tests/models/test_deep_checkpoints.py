@@ -168,21 +168,22 @@ def test_what_was_changed_is_not_taken(tmp_path: Path, undisturbed: tuple[bytes,
 
 
 @pytest.mark.usefixtures("often")
-def test_the_time_of_earlier_runs_counts(tmp_path: Path) -> None:
-    how = HOW.model_copy(update={"max_seconds": 0.5})
+def test_the_time_of_earlier_runs_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    how, clock = HOW.model_copy(update={"max_seconds": 0.5}), [100.0]
+    monkeypatch.setattr("ecbehave.models.deep.loop.time.monotonic", lambda: clock[0])
 
     class Slow(Fatal):
         def split(self, batch: Tensor, n: int) -> Sequence[Tensor]:
-            time.sleep(0.2)
+            clock[0] += 0.2
             return super().split(batch, n)
 
     with pytest.raises(Killed):
         fit(tmp_path, Slow(3), how=how)
-    started = time.monotonic()
+    started = clock[0]
     found = fit(tmp_path, Slow(99), how=how)
     assert found[1].curves.ended == "max_seconds"
     assert found[1].seconds >= 0.5
-    assert time.monotonic() - started < found[1].seconds
+    assert clock[0] - started < found[1].seconds
 
 
 def test_a_checkpoint_is_not_due_too_often(tmp_path: Path) -> None:
