@@ -105,6 +105,15 @@ def test_histories_shorter_than_the_time_ahead_teach_nothing() -> None:
     assert not ahead_of(short).has_targets
 
 
+def test_where_nobody_is_active_everybody_is_asked_about() -> None:
+    dormant = known_before(event_log([(user, "i1", "view", 9_000.0) for user in range(3)]))
+    asked = asked_of(dormant, seed=1)
+    since = asked.span.now - dormant.log.ts[asked.span.end - 1]
+    assert since.size == 12
+    assert since.min() > 91 * DAY
+    assert (asked.happened[:, 0] == 0).all()
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_before_is_a_search_in_each_slice(seed: int) -> None:
     rng = np.random.default_rng(seed)

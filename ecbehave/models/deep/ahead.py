@@ -97,7 +97,8 @@ class Ahead:
         end = before(data.log.ts, data.starts[users], data.ends[users], now)
         # The future has no part in who is asked about.
         is_active = now - data.log.ts[end - 1] <= _ACTIVE_DAYS * _DAY
-        users, now, end = users[is_active], now[is_active], end[is_active]
+        if is_active.any():
+            users, now, end = users[is_active], now[is_active], end[is_active]
         newest = reader.instant_of(0, end - 1)
         oldest = np.maximum(reader.instant_of(0, data.starts[users]), newest - self._length + 1)
         span = replace(reader.between(0, users, oldest, newest), now=now)
