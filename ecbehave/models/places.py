@@ -10,8 +10,9 @@ from scipy.sparse import csr_array
 from ecbehave.inputs.types import MatrixInput
 from ecbehave.models.best import best_per_row
 from ecbehave.models.protocol import Block
-from ecbehave.models.top_k import LIST, listable, named, values_at
+from ecbehave.models.top_k import LIST, block_threads, listable, named, values_at
 from ecbehave.models.wanted import Ints, Wanted
+from ecbehave.parallel import in_order
 
 
 def lists_and_places(
@@ -33,12 +34,17 @@ def lists_and_places(
     pairs = Wanted.of(data, wanted)
     n_higher, n_tied = (np.full(wanted.height, -1, np.int64) for _ in range(2))
     lists = [pl.DataFrame(schema=LIST)]
-    for users, scores in blocks:
-        block = listable(data, users, scores, k)
-        best = best_per_row(block, k)
-        lists.append(named(data, users, best))
+
+    def rank(block: Block) -> tuple[pl.DataFrame, Ints, tuple[Ints, Ints]]:
+        users, scores = block
+        ranked = listable(data, users, scores, k)
+        best = best_per_row(ranked, k)
         found, row, col = pairs.within(users)
-        n_higher[found], n_tied[found] = places(block, best, row, col, k)
+        return named(data, users, best), found, places(ranked, best, row, col, k)
+
+    for listed, found, counted in in_order(rank, blocks, block_threads()):
+        lists.append(listed)
+        n_higher[found], n_tied[found] = counted
     placed = wanted.with_columns(n_higher=pl.Series(n_higher), n_tied=pl.Series(n_tied))
     is_in = pl.col("n_higher") >= 0
     return pl.concat(lists), placed.with_columns(pl.when(is_in).then(pl.col("n_higher", "n_tied")))

@@ -95,7 +95,7 @@ class ScoresRows(Protocol):
 
 #: Row numbers of users [B], ascending, and the scores of every item [B, I]. What a sparse block does not store has no
 #: score; in a dense one, that is minus infinity.
-Block = tuple[NDArray[np.int64], csr_array | NDArray[np.float64]]
+Block = tuple[NDArray[np.int64], csr_array | NDArray[np.floating]]
 
 
 class ScoresItems(Protocol):

@@ -16,7 +16,7 @@ from ecbehave.models.candidate_scores import candidate_scores
 from ecbehave.models.prepared import Prepared
 from ecbehave.models.protocol import DRIVERS, Block, Explains, Options, Output, TellsEvents
 from ecbehave.models.rating_lists import rating_lists
-from ecbehave.models.top_k import LIST, pair_scores, top_k
+from ecbehave.models.top_k import LIST, list_blocks, pair_scores
 
 
 class Single:
@@ -102,7 +102,7 @@ class Single:
         if self._output == "rating":
             yield from rating_lists(matrix, blocks, k)
         else:
-            yield from (top_k(matrix, *block, k) for block in blocks)
+            yield from list_blocks(matrix, blocks, k)
 
     def item_scores(self, data: Inputs) -> Iterator[Block]:
         """Yield the scores of items by blocks of users: of a kind that reads a table, those of the candidates."""

@@ -1,6 +1,6 @@
 """From scores of all items: the best k of each user, ties by item, and the scores of given pairs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import polars as pl
@@ -11,23 +11,37 @@ from ecbehave.inputs.types import MatrixInput, TableInput
 from ecbehave.models.best import best_per_row
 from ecbehave.models.protocol import Block
 from ecbehave.models.wanted import Wanted
+from ecbehave.parallel import in_order
 
 #: Of a dense row, one score in so many is looked at first.
 _PART = 8
 #: Users by items that are marked at once: a byte each, which stay in the processor's cache.
 _MARKS = 4_000_000
 
+#: Most blocks of scores that are ranked at once.
+_MOST_BLOCKS = 8
+
 #: Columns of lists.
 LIST = {"user_id": pl.String(), "item_id": pl.String(), "score": pl.Float64()}
 
 
+def block_threads() -> int:
+    """Return how many blocks of scores are ranked at once; each may have 32 MB."""
+    return min(pl.thread_pool_size(), _MOST_BLOCKS)
+
+
 def lists_of(data: MatrixInput, blocks: Iterable[Block], k: int) -> pl.DataFrame:
     """Return the best items of every user that has scores; see `top_k`."""
-    return pl.concat([pl.DataFrame(schema=LIST), *(top_k(data, *block, k) for block in blocks)])
+    return pl.concat([pl.DataFrame(schema=LIST), *list_blocks(data, blocks, k)])
+
+
+def list_blocks(data: MatrixInput, blocks: Iterable[Block], k: int) -> Iterator[pl.DataFrame]:
+    """Yield the same by blocks of users, some of which are ranked at once."""
+    return in_order(lambda block: top_k(data, *block, k), blocks, block_threads())
 
 
 def top_k(
-    data: MatrixInput, users: NDArray[np.int64], scores: csr_array | NDArray[np.float64], k: int
+    data: MatrixInput, users: NDArray[np.int64], scores: csr_array | NDArray[np.floating], k: int
 ) -> pl.DataFrame:
     """Return the k highest scores of each row, of what may be listed.
 
@@ -58,7 +72,7 @@ def named(data: MatrixInput, users: NDArray[np.int64], scores: csr_array) -> pl.
 
 
 def listable(
-    data: MatrixInput, users: NDArray[np.int64], scores: csr_array | NDArray[np.float64], k: int
+    data: MatrixInput, users: NDArray[np.int64], scores: csr_array | NDArray[np.floating], k: int
 ) -> csr_array:
     """Return the scores of a block as a sparse matrix [B, I], without what is barred.
 
@@ -70,24 +84,39 @@ def listable(
     """
     barred = None if data.barred is None else csr_array(data.barred[users])
     everywhere = data.barred_items
-    if isinstance(scores, csr_array):
-        scores = scores if everywhere is None else _kept(scores, ~everywhere[scores.indices])
-        return scores if barred is None else _without(scores, barred)
-    if barred is not None or everywhere is not None:
-        scores = scores.copy()
-    if barred is not None:
-        scores[np.repeat(np.arange(users.size), np.diff(barred.indptr)), barred.indices] = -np.inf
-    if everywhere is not None:
-        scores[:, everywhere] = -np.inf
-    # The k-th highest of a part bounds that of the row from below, and takes an eighth of the time.
-    part = scores[:, ::_PART] if k * _PART <= scores.shape[1] else scores
+    if not isinstance(scores, csr_array):
+        return _highest(scores, barred, everywhere, k)
+    scores = scores if everywhere is None else _kept(scores, ~everywhere[scores.indices])
+    return scores if barred is None else _without(scores, barred)
+
+
+def _highest(
+    scores: NDArray[np.floating],
+    barred: csr_array | None,
+    everywhere: NDArray[np.bool_] | None,
+    k: int,
+) -> csr_array:
+    """Return at least the k highest scores of each row with all their ties, of what is not barred."""
+    lowest = np.full((len(scores), 1), np.finfo(scores.dtype).min, scores.dtype)
     if k < scores.shape[1]:
-        lowest = np.partition(part, -k, axis=1)[:, -k, None]
-        is_in = (scores >= lowest) & (scores > -np.inf)
-    else:
-        is_in = scores > -np.inf
-    row, col = np.nonzero(is_in)
-    ends = np.append(0, np.cumsum(np.bincount(row, minlength=users.size)))
+        # The k-th highest of a part bounds that of the row from below, and takes an eighth of the time.
+        step = _PART if k * _PART <= scores.shape[1] else 1
+        part = scores[:, ::step].copy()
+        if barred is not None:
+            row, col = _positions(barred, 0, len(scores))
+            is_there = col % step == 0
+            part[row[is_there], col[is_there] // step] = -np.inf
+        if everywhere is not None:
+            part[:, everywhere[::step]] = -np.inf
+        part.partition(-k, axis=1)
+        np.maximum(lowest, part[:, -k, None], out=lowest)
+    is_in = scores >= lowest
+    if barred is not None:
+        is_in[_positions(barred, 0, len(scores))] = False
+    if everywhere is not None:
+        is_in[:, everywhere] = False
+    row, col = np.divmod(np.flatnonzero(is_in), scores.shape[1])
+    ends = np.append(0, np.cumsum(np.bincount(row, minlength=len(scores))))
     return csr_array((scores[row, col], col, ends), shape=scores.shape)
 
 
@@ -137,11 +166,11 @@ def pair_scores(
 
 
 def values_at(
-    scores: csr_array | NDArray[np.float64], row: NDArray[np.int64], col: NDArray[np.int64]
+    scores: csr_array | NDArray[np.floating], row: NDArray[np.int64], col: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return the scores at some positions; minus infinity where none is stored."""
     if not isinstance(scores, csr_array):
-        dense: NDArray[np.float64] = scores[row, col]
+        dense: NDArray[np.float64] = scores[row, col].astype(np.float64)
         return dense
     ordered = scores.sorted_indices()
     stored = (

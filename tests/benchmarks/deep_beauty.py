@@ -28,7 +28,6 @@ from ecbehave.models import model_class
 from ecbehave.models.making import make
 from ecbehave.models.protocol import Options, Predictor
 
-SEEDS = (0, 1, 2)
 _DAY = 86_400_000_000
 _SHARED: dict[str, Any] = {
     "event_weights": {"review": 1.0},
@@ -124,17 +123,24 @@ class Told:
 
 def judge(model: Predictor, asked: Inputs, target: NDArray[np.int64]) -> tuple[float, float]:
     """Return HR@10 and NDCG@10 of the item that comes next [U], what was had before being left out."""
+    return figures(*places(model, asked, target), target.size)
+
+
+def places(
+    model: Predictor, asked: Inputs, target: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return how many items score higher than the one that comes next [U], and how many the same, itself among them."""
     assert asked.matrix is not None
-    higher, tied = [], []
     barred = asked.matrix.barred
-    assert barred is not None
+    higher, tied = [], []
     for users, block in model.item_scores(asked):
         scores = _dense(block)
         own = scores[np.arange(users.size), target[users], None].copy()
-        scores[barred[users].toarray() > 0] = -np.inf
+        if barred is not None:
+            scores[barred[users].toarray() > 0] = -np.inf
         higher.append((scores > own).sum(axis=1))
         tied.append((scores == own).sum(axis=1))
-    return figures(np.concatenate(higher), np.concatenate(tied), target.size)
+    return np.concatenate(higher), np.concatenate(tied)
 
 
 def _dense(block: csr_array | NDArray[np.float64]) -> NDArray[np.float64]:
@@ -165,16 +171,16 @@ def sections(bench: Bench) -> Iterator[Section]:
     """Rank all items for all users, where the data are there."""
     file = bench.data / "amazon-beauty" / "Beauty.txt"
     if file.is_file():
-        yield _section(Data.of(read(file)))
+        yield _section(Data.of(read(file)), bench)
 
 
-def _section(data: Data) -> Section:
+def _section(data: Data, bench: Bench) -> Section:
     test = data.items.search_sorted(data.histories.list.last()).to_numpy().astype(np.int64)
     rows = []
-    for kind, settings in SETTINGS.items():
+    for kind, settings in bench.chosen(SETTINGS).items():
         found: dict[str, list[tuple[float, float]]] = {}
         seconds = []
-        for seed in SEEDS:
+        for seed in range(bench.repeats):
             print(f"  {kind}, seed {seed}", file=sys.stderr, flush=True)
             started = time.perf_counter()
             vote = fitted(kind, settings, data, seed)
@@ -193,8 +199,9 @@ def _section(data: Data) -> Section:
         [*rows, *([*row, ""] for row in PUBLISHED)],
         f"Amazon Beauty, 5-core, as prepared for S3-Rec: {len(data.histories):,} users",
         notes=[
-            f"mean of {len(SEEDS)} seeds, with the standard deviation; the protocol is that of the part beauty",
-            *(f"{kind}: {settings}" for kind, settings in SETTINGS.items()),
+            f"mean of {bench.repeats} seeds, with the standard deviation of several; the protocol is that of the part "
+            "beauty; fit: of the net and of item_knn",
+            *(f"{kind}: {settings}" for kind, settings in bench.chosen(SETTINGS).items()),
         ],
     )
 
@@ -209,12 +216,17 @@ def _judge_both(
     """Add the figures of the net, and those of its vote with item_knn, to those that were found."""
     asked = data.without(1)
     for of, model in ((name, vote.members_[1]), (f"{name}, and item_knn", vote)):
-        found.setdefault(of, []).append(judge(model, asked, target))
+        judged = judge(model, asked, target)
+        print(f"  {of}: {judged[0]:.4f} {judged[1]:.4f}", file=sys.stderr, flush=True)
+        found.setdefault(of, []).append(judged)
 
 
 def _spread(found: Sequence[tuple[float, float]]) -> list[str]:
     columns = zip(*found, strict=True)
-    return [f"{fmean(values):.4f} ({stdev(values):.4f})" for values in columns]
+    return [
+        f"{fmean(values):.4f} ({stdev(values):.4f})" if len(values) > 1 else f"{values[0]:.4f}"
+        for values in columns
+    ]
 
 
 def main() -> None:

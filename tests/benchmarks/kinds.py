@@ -78,6 +78,11 @@ class _Round:
     def section(self) -> Section:
         question = self.question
         rows = [row for kind in self.kinds if (row := self._row(kind))]
+        title = f"Every kind: {question.text}"
+        if not rows:
+            return Section(
+                title, HEADER[question.output], rows, question.log, self.ecbehave.commands, self.left_out
+            )
         metrics = self.ecbehave.metrics(question.config)
         cutoffs = metrics["per_cutoff"]
         notes = [
@@ -88,7 +93,6 @@ class _Round:
             "train: wall time and peak memory of `ecbehave train`, which fits the kind and the baseline, one run",
             *self.left_out,
         ]
-        title = f"Every kind: {question.text}"
         return Section(title, HEADER[question.output], rows, question.log, self.ecbehave.commands, notes)
 
     def _row(self, kind: str) -> list[str] | None:

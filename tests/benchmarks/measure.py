@@ -7,9 +7,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -34,6 +37,10 @@ class Bench:
     """Kinds that are judged; empty for all."""
     configs: tuple[str, ...] = ()
     """Configs of this folder whose questions are asked of them; empty for all."""
+
+    def chosen(self, by_kind: Mapping[str, T]) -> dict[str, T]:
+        """Return what belongs to the kinds that are judged."""
+        return {kind: own for kind, own in by_kind.items() if not self.kinds or kind in self.kinds}
 
     @property
     def has_retailrocket(self) -> bool:

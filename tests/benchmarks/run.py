@@ -23,6 +23,7 @@ import cf_ease
 import cf_kinds
 import cf_speed
 import deep_beauty
+import deep_diginetica
 import diginetica
 import ensemble_peers
 import increment
@@ -60,6 +61,7 @@ PARTS: dict[str, Callable[[Bench], Iterable[Section]]] = {
     "cf": cf_kinds.sections,
     "beauty": beauty.sections,
     "deep_beauty": deep_beauty.sections,
+    "deep_diginetica": deep_diginetica.sections,
     "nets": nets.sections,
     "recbole": nets_speed.sections,
     "diginetica": diginetica.sections,
@@ -81,7 +83,9 @@ def main() -> None:
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; by default all")
     parser.add_argument("--markdown", action="store_true", help="print Markdown")
-    parser.add_argument("--repeats", type=int, default=3, help="runs behind each time; the median counts")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="runs behind each time; the median counts (deep_beauty: seeds)"
+    )
     parser.add_argument(
         "--events",
         type=parse_sizes,
@@ -91,7 +95,11 @@ def main() -> None:
     )
     parser.add_argument("--by-group", action="store_true", help="ablation: group by group, too (ten minutes)")
     parser.add_argument(
-        "--kinds", type=_names, default=[], metavar="KIND,...", help="kinds: only these kinds"
+        "--kinds",
+        type=_names,
+        default=[],
+        metavar="KIND,...",
+        help="kinds, deep_beauty, deep_diginetica: only these kinds",
     )
     parser.add_argument(
         "--configs", type=_names, default=[], metavar="NAME,...", help="kinds, nets: only these questions"

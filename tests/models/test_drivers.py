@@ -7,6 +7,7 @@ import torch
 from planted import CUTOFF, ONCE, Event, event_log, known_before, make, predict, returners
 
 from ecbehave.models.deep.drivers import drivers
+from ecbehave.models.deep.encoders import Encoder
 from ecbehave.models.deep.noise import Noise, generator
 from ecbehave.models.deep.sequence_net import SequenceNet, Sizes
 from ecbehave.models.deep.tokens import Reader, Tokens, n_query
@@ -24,7 +25,7 @@ EVENTS: list[Event] = [
 ]
 
 
-class Sum(torch.nn.Module):
+class Sum(Encoder):
     """What is known after an instant is the sum of the instants so far."""
 
     def forward(self, x: torch.Tensor, when: torch.Tensor, noise: Noise | None) -> torch.Tensor:  # noqa: ARG002

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 import torch
 from planted import Event, event_log, known_before
-from torch import nn
 
 from ecbehave.models.deep import next_items
+from ecbehave.models.deep.encoders import Encoder
 from ecbehave.models.deep.next_items import NextItems, weights_of
 from ecbehave.models.deep.noise import Noise, generator
 from ecbehave.models.deep.rnn import RnnConfig
@@ -40,11 +40,29 @@ def objective(events: list[Event], settings: RnnConfig) -> NextItems:
     return NextItems(Reader(known, [data]), settings, lambda _: 0.5)
 
 
-class Sum(nn.Module):
+class Sum(Encoder):
     """What is known after an event is the sum of what stands for the events so far."""
 
     def forward(self, x: torch.Tensor, when: torch.Tensor, noise: Noise | None) -> torch.Tensor:  # noqa: ARG002
         return x.cumsum(1)
+
+
+class Scaled(Sum):
+    """The same, of vectors that were scaled first."""
+
+    reads_scaled = True
+
+
+def test_instants_are_scaled_for_an_encoder_that_wants_it() -> None:
+    asked = objective(log(), config())
+    tokens = asked._reader.tokens(next(asked.batches(np.random.default_rng(0))))
+    sizes = Sizes.of(asked._reader.vocabulary, 0)
+    nets = [SequenceNet(sizes, encoder, 8, 0.0, generator(3)) for encoder in (Sum(), Scaled())]
+    plain, scaled = (net.states(tokens).detach() for net in nets)
+    instants = plain.diff(dim=1, prepend=torch.zeros_like(plain[:, :1]))
+    expected = torch.nn.functional.layer_norm(instants, (8,)).cumsum(1)
+    torch.testing.assert_close(scaled, expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(plain, expected, atol=0.1)
 
 
 def net_for(asked: NextItems, settings: RnnConfig) -> SequenceNet:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
 from planted import CUTOFF, Event, event_log, known_before
 
 from ecbehave.models.deep.tokens import N_DWELLS, N_GAPS, N_SIZES, Reader, Span, n_query
@@ -66,6 +67,15 @@ def test_every_number_of_every_event():
                 "price": 0 if np.isnan(price) else 1 + sum(price >= edge for edge in known.price_edges),
                 "dwell": 0 if np.isnan(seconds) else 1 + min(int(math.log2(1 + seconds)), N_DWELLS - 2),
             }
+
+
+def test_what_is_known_of_whole_histories_can_be_left_out() -> None:
+    read = reader()
+    span = read.histories(0, np.arange(6), length=4)
+    found, bare = read.tokens(span), read.tokens(span, has_query=False)
+    assert bare.query.shape == (6, 0)
+    for name in vars(found).keys() - {"query"}:
+        assert torch.equal(getattr(found, name), getattr(bare, name))
 
 
 def test_every_number_of_every_instant():

@@ -1,7 +1,7 @@
 """Dense scores in blocks of users, of bounded size."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -11,6 +11,8 @@ from scipy.sparse import csr_array
 from ecbehave.models.protocol import Block
 from ecbehave.parallel import in_order
 
+F = TypeVar("F", np.float32, np.float64)
+
 #: Scores of one block: 32 MB.
 BLOCK_SCORES = 4_000_000
 #: Most users of one block; more make no product quicker.
@@ -19,12 +21,12 @@ _BLOCK_USERS = 512
 _MOST_BLOCKS = 8
 
 
-def product(users: NDArray[Any], items: NDArray[np.float64], height: int) -> NDArray[np.float64]:
+def product(users: NDArray[Any], items: NDArray[F], height: int) -> NDArray[F]:
     """Return the products of some users with all items, computed as of `height` users: a product of other shape
     could differ in the last digit."""
-    padded = np.zeros((height, items.shape[1]))
+    padded = np.zeros((height, items.shape[1]), items.dtype)
     padded[: users.shape[0]] = users
-    found: NDArray[np.float64] = (padded @ items.T)[: users.shape[0]]
+    found: NDArray[F] = (padded @ items.T)[: users.shape[0]]
     return found
 
 
@@ -43,7 +45,7 @@ def in_blocks(score: Callable[[slice], Block], n_users: int, n_items: int) -> It
         yield from made
 
 
-def with_repeats(scores: NDArray[np.float64], history: csr_array, weight: float) -> NDArray[np.float64]:
+def with_repeats(scores: NDArray[F], history: csr_array, weight: float) -> NDArray[F]:
     """Add what users had before, in place; to nothing where there is no score.
 
     Args:

@@ -18,7 +18,9 @@ _HEIGHT = 64
 _MOST = 8
 
 
-def ask(answer: Callable[[Tokens], Tensor], reader: Reader, span: Span, size: int) -> NDArray[np.float32]:
+def ask(
+    answer: Callable[[Tokens], Tensor], reader: Reader, span: Span, size: int, *, has_query: bool = True
+) -> NDArray[np.float32]:
     """Return what a net says of each sequence [N, size].
 
     Args:
@@ -26,13 +28,14 @@ def ask(answer: Callable[[Tokens], Tensor], reader: Reader, span: Span, size: in
         reader: of the sequences.
         span: N sequences, none of them empty.
         size: numbers of an answer.
+        has_query: see `Reader.tokens`.
     """
     found = np.empty((len(span), size), np.float32)
 
     def compute(block: tuple[Ints, int]) -> None:
         rows, width = block
         with torch.no_grad():
-            read = reader.tokens(span.take(np.resize(rows, _HEIGHT)), width)
+            read = reader.tokens(span.take(np.resize(rows, _HEIGHT)), width, has_query=has_query)
             found[rows] = answer(read)[: rows.size].float().cpu().numpy()
 
     with workers(min(pl.thread_pool_size(), _MOST)) as mapped:

@@ -11,7 +11,8 @@ from ecbehave.models.deep.sequence_kind import SequenceKind
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+
+    from ecbehave.models.deep.encoders import Encoder
 
 
 class CnnConfig(SequenceConfig):
@@ -30,7 +31,7 @@ class Cnn(SequenceKind):
     config_class: ClassVar[type[SequenceConfig]] = CnnConfig
     config: CnnConfig
 
-    def encoder(self, rng: torch.Generator) -> nn.Module:
+    def encoder(self, rng: torch.Generator) -> Encoder:
         """Return the filters."""
         config = self.config
         if config.filters == "caser":

@@ -124,7 +124,7 @@ class NextItems:
         positions, row = np.unique(position, return_inverse=True)
         of_row = np.zeros(positions.size, np.float32)
         np.maximum.at(of_row, row, weight[at])
-        states = net.states(self._reader.tokens(shard).to(device), noise)
+        states = net.states(self._reader.tokens(shard, has_query=False).to(device), noise)
         hidden = states.flatten(0, 1)[torch.from_numpy(positions).to(device)]
         table = net.table(self._rows.to(device), self._categories.to(device))
         rows, items, weights = (torch.from_numpy(values).to(device) for values in (row, item, of_row))

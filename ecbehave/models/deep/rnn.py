@@ -9,7 +9,8 @@ from ecbehave.models.deep.sequence_kind import SequenceKind
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+
+    from ecbehave.models.deep.encoders import Encoder
 
 
 class RnnConfig(SequenceConfig):
@@ -26,7 +27,7 @@ class Rnn(SequenceKind):
     config_class: ClassVar[type[SequenceConfig]] = RnnConfig
     config: RnnConfig
 
-    def encoder(self, rng: torch.Generator) -> nn.Module:
+    def encoder(self, rng: torch.Generator) -> Encoder:
         """Return the recurrent layers."""
         from ecbehave.models.deep.encoders.recurrent import Recurrent
 

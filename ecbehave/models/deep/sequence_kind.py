@@ -18,6 +18,7 @@ from ecbehave.errors import DataError
 from ecbehave.inputs.types import Inputs, SequenceInput, TableInput
 from ecbehave.metrics.classification import log_loss
 from ecbehave.models.cf.alike import items_alike
+from ecbehave.models.deep.item_vectors import item_vectors
 from ecbehave.models.deep.judging import judged, ndcg
 from ecbehave.models.deep.sequence_config import SequenceConfig
 from ecbehave.models.deep.vocabulary import Ints, Vocabulary
@@ -28,8 +29,8 @@ from ecbehave.models.storage import load_json, reading, save_json
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
+    from ecbehave.models.deep.encoders import Encoder
     from ecbehave.models.deep.next_items import NextItems
     from ecbehave.models.deep.sequence_lists import Lists
     from ecbehave.models.deep.sequence_net import SequenceNet
@@ -73,7 +74,7 @@ class SequenceKind(ABC):
         """What the first fit found out, for a refit."""
 
     @abstractmethod
-    def encoder(self, rng: torch.Generator) -> nn.Module:
+    def encoder(self, rng: torch.Generator) -> Encoder:
         """Return the kind's encoder, its first weights drawn."""
 
     def fit(self, train: Sequence[Inputs], valid: Sequence[Inputs], options: Options) -> Self:
@@ -203,6 +204,8 @@ class SequenceKind(ABC):
     def _begin(self, history: SequenceInput, options: Options) -> None:
         """Draw the first weights, or take over those of a stored net that knows nothing from after the histories."""
         self.net_ = self._new_net(options.seed)
+        if self.config.item_vectors == "alike":
+            self._net.begin(item_vectors(self._known, history, self.config.width, options.seed))
         pretrain = self.config.pretrain
         if pretrain.source is not None:
             from ecbehave.models.deep.pretrained import take_over

@@ -35,12 +35,14 @@ class Lists:
         users = matrix.asked
         states, has_any = self.states(data, matrix.users["user_id"].gather(users))
         rows_of, categories = self._numbers(matrix.items)
-        table, is_known = self.vectors(rows_of, categories), (rows_of > 0) | (categories > 0)
+        # Of 32 bits, as the net has computed them.
+        table = self.vectors(rows_of, categories).astype(np.float32)
+        is_new = (rows_of == 0) & (categories == 0)
         had = self._had(matrix, users)
 
         def score(rows: slice) -> Block:
             found = product(states[rows], table, rows.stop - rows.start)
-            found[:, ~is_known] = -np.inf
+            found[:, is_new] = -np.inf
             found[~has_any[rows]] = -np.inf
             if had is not None:
                 found = with_repeats(found, csr_array(had[rows]), self.config.repeat_weight)
@@ -54,7 +56,9 @@ class Lists:
         reader = Reader(self.known, [cast("SequenceInput", data.sequence)])
         span, has_any = reader.newest(0, users, self.config.length)
         states = np.zeros((has_any.size, self.config.width), np.float32)
-        states[has_any] = ask(lambda read: self.net.last(read.to(device)), reader, span, self.config.width)
+        states[has_any] = ask(
+            lambda read: self.net.last(read.to(device)), reader, span, self.config.width, has_query=False
+        )
         return states, has_any
 
     def vectors(self, rows: Ints, categories: Ints) -> NDArray[np.float64]:

@@ -10,11 +10,15 @@ from torch import nn
 from torch.nn import functional
 
 from ecbehave.models.deep import tokens
+from ecbehave.models.deep.encoders import Encoder
 from ecbehave.models.deep.noise import Noise, dropout
 from ecbehave.models.deep.tokens import Tokens
 from ecbehave.models.deep.vocabulary import Vocabulary
 from ecbehave.models.deep.weights import initialise
 from ecbehave.models.ensemble.elastic_net import Penalty, fit_penalised
+
+#: Size of the numbers that stand for an item at first, where items that are alike begin so.
+_BEGIN = 0.05
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ class SequenceNet(nn.Module):
     """Reads sequences of events; answers with vectors to compare items with, or with a logit."""
 
     def __init__(
-        self, sizes: Sizes, encoder: nn.Module, width: int, input_dropout: float, rng: torch.Generator
+        self, sizes: Sizes, encoder: Encoder, width: int, input_dropout: float, rng: torch.Generator
     ) -> None:
         super().__init__()
         self.input_dropout = input_dropout
@@ -129,6 +133,7 @@ class SequenceNet(nn.Module):
             nn.ModuleDict({name: nn.Embedding(n, width) for name, n in parts.items() if n})
             for parts in (of_events, of_instants)
         )
+        self.norm = nn.LayerNorm(width) if encoder.reads_scaled else nn.Identity()
         self.ahead = Head(width, sizes.query, sizes.ahead) if sizes.ahead else None
         self.head = Head(width, sizes.query + sizes.ahead)
         for module in (
@@ -143,11 +148,16 @@ class SequenceNet(nn.Module):
                 initialise(module, rng)
         self.encoder = encoder
 
+    def begin(self, vectors: NDArray[np.float32]) -> None:
+        """Begin with what stands for items; see `item_vectors` [R, D]."""
+        with torch.no_grad():
+            self.item.weight += torch.from_numpy(vectors * np.float32(_BEGIN)).to(self.item.weight.device)
+
     def freeze(self, what: Literal["nothing", "items", "body"]) -> None:
         """Let some weights stay as they are; see `Pretrain.freeze`."""
         frozen: dict[str, list[nn.Module]] = {"nothing": []}
         frozen["items"] = [self.item, *([] if self.category is None else [self.category])]
-        frozen["body"] = [*frozen["items"], self.of_events, self.of_instants, self.encoder]
+        frozen["body"] = [*frozen["items"], self.of_events, self.of_instants, self.norm, self.encoder]
         for module in frozen[what]:
             module.requires_grad_(requires_grad=False)
 
@@ -198,7 +208,7 @@ class SequenceNet(nn.Module):
             embedded: vectors in the place of `embeddings`.
         """
         x = self.embeddings(read) if embedded is None else embedded
-        x = dropout(self._instants(read, x), self.input_dropout, noise)
+        x = dropout(self.norm(self._instants(read, x)), self.input_dropout, noise)
         found: torch.Tensor = self.encoder(x, read.when, noise)
         return found
 

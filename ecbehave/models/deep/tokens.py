@@ -87,7 +87,7 @@ class Tokens:
     n_instants: torch.Tensor
     """[B]"""
     query: torch.Tensor
-    """[B, Q] of the whole history: see `Reader.query`."""
+    """[B, Q] of the whole history, see `Reader.query`; [B, 0] where it is not wanted."""
 
     def to(self, device: torch.device) -> "Tokens":
         """Return the same on a device."""
@@ -173,12 +173,13 @@ class Reader:
             whose, data.starts[rows], begins[oldest], begins[newest + 1], data.now[rows], newest - oldest + 1
         )
 
-    def tokens(self, span: Span, n_instants: int | None = None) -> Tokens:
+    def tokens(self, span: Span, n_instants: int | None = None, *, has_query: bool = True) -> Tokens:
         """Gather a batch.
 
         Args:
             span: B sequences, none of them empty.
             n_instants: M; by default that of the longest sequence.
+            has_query: whether what is known of whole histories is wanted, which only labels are told by.
         """
         shape = (
             int((span.end - span.start).max()),
@@ -186,23 +187,26 @@ class Reader:
         )
         parts = np.unique(span.part)
         if parts.size == 1:
-            arrays = self._arrays(int(parts[0]), span, *shape)
+            arrays = self._arrays(int(parts[0]), span, *shape, has_query=has_query)
         else:
             arrays = {}
             for part in parts:
                 own = span.part == part
-                for name, values in self._arrays(int(part), span.take(own), *shape).items():
+                of_part = self._arrays(int(part), span.take(own), *shape, has_query=has_query)
+                for name, values in of_part.items():
                     whole = arrays.setdefault(name, np.zeros((len(span), *values.shape[1:]), values.dtype))
                     whole[own] = values
         # Copied, since memory of numpy may begin anywhere, and sums can depend on where.
         made = {name: torch.from_numpy(values).clone() for name, values in arrays.items()}
         return Tokens(**made, n_instants=torch.from_numpy(span.n_instants).clone())
 
-    def _arrays(self, part: int, span: Span, n_events: int, n_instants: int) -> dict[str, NDArray[Any]]:
+    def _arrays(
+        self, part: int, span: Span, n_events: int, n_instants: int, *, has_query: bool
+    ) -> dict[str, NDArray[Any]]:
         return {
             **self._of_events(part, span, n_events),
             **self._of_instants(part, span, n_instants),
-            "query": self.query(part, span),
+            "query": self.query(part, span) if has_query else np.zeros((len(span), 0), np.float32),
         }
 
     def query(self, part: int, span: Span) -> NDArray[np.float32]:

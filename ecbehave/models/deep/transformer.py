@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     import torch
-    from torch import nn
+
+    from ecbehave.models.deep.encoders import Encoder
 
 
 class TransformerConfig(SequenceConfig):
@@ -36,7 +37,7 @@ class Transformer(SequenceKind):
     config_class: ClassVar[type[SequenceConfig]] = TransformerConfig
     config: TransformerConfig
 
-    def encoder(self, rng: torch.Generator) -> nn.Module:
+    def encoder(self, rng: torch.Generator) -> Encoder:
         """Return the layers of attention."""
         from ecbehave.models.deep.encoders.attention import Attention
 

@@ -6,3 +6,16 @@ by a norm. Sequences stand at the left; what is returned after the end of a sequ
 
 B sequences, L events, D width.
 """
+
+from typing import ClassVar
+
+from torch import nn
+
+
+class Encoder(nn.Module):
+    """What all encoders are."""
+
+    reads_scaled: ClassVar[bool] = False
+    """Whether the vectors of events are scaled by a norm first. Where layers add to what they read, an event's own
+    vector, which begins small, is lost among what they add: after three epochs on Amazon Beauty, NDCG@10 of the
+    validation items is .046 with the norm and .028 without (attention), .045 and .031 (dilated)."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
+from ecbehave.models.deep.encoders import Encoder
 from ecbehave.models.deep.noise import Noise, dropout
 from ecbehave.models.deep.weights import initialise
 
@@ -19,7 +20,7 @@ _SLOWEST = 1e-4
 _MASKED = -1e9
 
 
-class Attention(nn.Module):
+class Attention(Encoder):
     """Layers of attention and gated feed-forward nets, each after a norm and beside a residual.
 
     What an event asks of an earlier one depends on both, on the number of events between them (by turning queries and
@@ -32,6 +33,8 @@ class Attention(nn.Module):
     normalization in the transformer architecture; gates as in Shazeer (2020), GLU variants improve transformer,
     equation 6. Costs B L D (14 D + 4 L) multiplications per layer, and 4 B H L^2 bytes for the times.
     """
+
+    reads_scaled = True
 
     def __init__(self, width: int, layers: int, heads: int, p: float, rng: torch.Generator) -> None:
         """Make it.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ecbehave.models.deep.encoders import Encoder
 from ecbehave.models.deep.noise import Noise, dropout
 from ecbehave.models.deep.weights import initialise
 
@@ -16,7 +17,7 @@ from ecbehave.models.deep.weights import initialise
 _N_HORIZONTAL, _N_VERTICAL = 16, 4
 
 
-class Caser(nn.Module):
+class Caser(Encoder):
     """Horizontal filters find what stands together in the last R events, vertical ones weigh their places.
 
     For each height h up to R, F filters look at h events in a row; the highest value over the last R events counts.

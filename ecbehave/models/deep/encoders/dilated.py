@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ecbehave.models.deep.encoders import Encoder
 from ecbehave.models.deep.noise import Noise, dropout
 from ecbehave.models.deep.weights import initialise
 
@@ -14,7 +15,7 @@ from ecbehave.models.deep.weights import initialise
 _N_DILATIONS = 8
 
 
-class Dilated(nn.Module):
+class Dilated(Encoder):
     """Layers of gated causal convolutions, each after a norm and beside a residual.
 
     A filter of layer n looks at R events, 2^n apart; where there is none, at zeros. Time is read from the events only.
@@ -23,6 +24,8 @@ class Dilated(nn.Module):
     convolutional generative network for next item recommendation. Gates: Dauphin et al. (2017), Language modeling with
     gated convolutional networks, equation 1. Costs B L D^2 (2 R + 1) multiplications per layer.
     """
+
+    reads_scaled = True
 
     def __init__(self, width: int, layers: int, reach: int, p: float, rng: torch.Generator) -> None:
         """Make it.

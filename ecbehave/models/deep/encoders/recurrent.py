@@ -8,11 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ecbehave.models.deep.encoders import Encoder
 from ecbehave.models.deep.noise import Noise, dropout
 from ecbehave.models.deep.weights import initialise
 
 
-class Recurrent(nn.Module):
+class Recurrent(Encoder):
     """Layers of recurrent cells; each after the first adds to what the one before it found.
 
     Time is read from the events only, as is where it stands between them.
