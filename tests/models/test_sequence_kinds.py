@@ -28,6 +28,7 @@ from sklearn.linear_model import LogisticRegression
 
 from ecbehave.errors import DataError
 from ecbehave.models import model_class
+from ecbehave.models.deep.item_vectors import item_vectors as item_vectors_of
 from ecbehave.models.deep.sequence_net import regression
 from ecbehave.models.deep.tokens import Reader
 from ecbehave.models.protocol import Options
@@ -290,6 +291,33 @@ def test_nothing_is_frozen_that_was_not_pretrained():
         make("rnn", pretrain={"epochs": 0, "freeze": "body"})
     model = make("rnn", pretrain={"epochs": 0}).fit([returners()], [], ONCE)
     assert model.net_.item.weight.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("question", "item_vectors", "is_alike"),
+    [
+        ("items", "auto", True),
+        ("items", "alike", True),
+        ("items", "random", False),
+        ("labels", "auto", False),
+        ("labels", "alike", True),
+        ("labels", "random", False),
+    ],
+)
+def test_items_that_are_alike_begin_alike(question: str, item_vectors: str, is_alike: bool):
+    """By default, where next items are the question."""
+    nothing = {"epochs": 1, "learning_rate": 1e-9}
+    how: dict[str, Any] = {"training": nothing, "pretrain": {"epochs": 0}} | VIEWS
+    data, options = (walkers(), RANKING) if question == "items" else (returners(), ONCE)
+
+    def begun(begins: str) -> Any:
+        return make("rnn", **how, item_vectors=begins).fit([data], [], options)
+
+    model, plain = begun(item_vectors), begun("random")
+    added = (model.net_.item.weight - plain.net_.item.weight).detach().numpy()
+    expected = 0.05 * item_vectors_of(model.vocabulary_, data.sequence, model.config.width, options.seed)
+    np.testing.assert_allclose(added, expected * is_alike, atol=1e-6)
+    assert np.abs(expected).max() > 0.05
 
 
 def test_with_few_labels_a_net_says_what_a_logistic_regression_does():

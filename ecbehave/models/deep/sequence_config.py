@@ -62,9 +62,10 @@ class SequenceConfig(ModelConfig):
     """An item with fewer events shares its embedding with others; its category tells it from them."""
     shared_rows: Annotated[int, Field(ge=0)] = 1000
     """Embeddings that rare and new items share; 0 gives every known item its own, and new ones none."""
-    item_vectors: Literal["alike", "random"] = "alike"
+    item_vectors: Literal["auto", "alike", "random"] = "auto"
     """How what stands for items begins: items that the same users had point the same way (`alike`), or any (`random`).
-    The former saves epochs, where items have few events most of them."""
+    `auto` is `alike` where next items are the question, which saves epochs, where items have few events most of them;
+    and `random` where labels are."""
     loss: Literal["auto", "softmax", "sampled", "gbce"] = "auto"
     """What is asked of the next items: to stand before all others (`softmax`), or before some drawn ones, either with
     a correction for how they are drawn (`sampled`) or each by itself (`gbce`). `auto` is `softmax` up to 20,000 items,

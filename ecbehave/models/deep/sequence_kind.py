@@ -119,7 +119,7 @@ class SequenceKind(ABC):
                 f"{' or '.join(self.config.event_weights)} with an item after another event; set model.event_weights "
                 f"to the log's event types, or bring more data"
             )
-        self._begin(history, options)
+        self._begin(history, options, has_alike=self.config.item_vectors != "random")
         if plan is not None and plan.epochs == 0:
             return plan
         return self._learn(objective, options, "next items", [history.ends, history.now], plan)
@@ -170,7 +170,7 @@ class SequenceKind(ABC):
         labelled = [part for part in train if part.table is not None]
         label = pooled([_table(part) for part in labelled]).label
         self.base_ = float(np.log(label.mean() / (1 - label.mean())))
-        self._begin(_sequence(labelled[0]), options)
+        self._begin(_sequence(labelled[0]), options, has_alike=self.config.item_vectors == "alike")
         reader = Reader(self._known, [_sequence(part) for part in labelled])
         length = self.config.length
         found = [reader.newest(n, _table(part).frame["user_id"], length) for n, part in enumerate(labelled)]
@@ -201,10 +201,10 @@ class SequenceKind(ABC):
         plan = None if valid else self.plan_
         self.plan_ = self._learn(objective, options, "labels", [span.end, span.now, label], plan)
 
-    def _begin(self, history: SequenceInput, options: Options) -> None:
+    def _begin(self, history: SequenceInput, options: Options, *, has_alike: bool) -> None:
         """Draw the first weights, or take over those of a stored net that knows nothing from after the histories."""
         self.net_ = self._new_net(options.seed)
-        if self.config.item_vectors == "alike":
+        if has_alike:
             self._net.begin(item_vectors(self._known, history, self.config.width, options.seed))
         pretrain = self.config.pretrain
         if pretrain.source is not None:
