@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
+from ecbehave import __version__
 from ecbehave.errors import ArtifactError, ConfigError, EcbehaveError, GateError, InterruptedRunError
 
 if TYPE_CHECKING:
@@ -60,6 +61,22 @@ Wait = Annotated[
         "--wait", metavar="DURATION", help="How long to wait for another run on the same workspace."
     ),
 ]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ecbehave {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _all_commands(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """What stands before a command."""
 
 
 def _cores() -> int:

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import yaml
 from command_line import ecbehave
 from shops import PREFERENCE, Shop, shop_log
 
+from ecbehave import __version__
 from ecbehave.cli import STAGES
 
 #: Not pydantic: typer itself loads it.
@@ -57,6 +59,14 @@ def test_help_loads_nothing_heavy(arguments: tuple[str, ...]) -> None:
     assert loaded.isdisjoint(HEAVY)
     assert "rich" not in loaded
     assert "typer" in loaded
+
+
+def test_it_names_its_version() -> None:
+    shown = ecbehave("--version")
+    assert (shown.code, shown.out) == (0, f"ecbehave {__version__}\n")
+    assert metadata.version("ecbehave") == __version__
+    assert loaded_by("--version").isdisjoint(HEAVY)
+    assert "--version " in ecbehave("--help").out
 
 
 def test_help_names_every_command_and_option() -> None:
