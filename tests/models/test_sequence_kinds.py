@@ -302,16 +302,19 @@ def test_nothing_is_frozen_that_was_not_pretrained():
         ("labels", "auto", False),
         ("labels", "alike", True),
         ("labels", "random", False),
+        ("vectors", "auto", False),
+        ("vectors", "alike", True),
     ],
 )
 def test_items_that_are_alike_begin_alike(question: str, item_vectors: str, is_alike: bool):
     """By default, where next items are the question."""
     nothing = {"epochs": 1, "learning_rate": 1e-9}
     how: dict[str, Any] = {"training": nothing, "pretrain": {"epochs": 0}} | VIEWS
-    data, options = (walkers(), RANKING) if question == "items" else (returners(), ONCE)
+    data, options = (returners(), ONCE) if question == "labels" else (walkers(), RANKING)
 
     def begun(begins: str) -> Any:
-        return make("rnn", **how, item_vectors=begins).fit([data], [], options)
+        model: Any = make("rnn", **how, item_vectors=begins)
+        return model.fit_vectors(data, options) if question == "vectors" else model.fit([data], [], options)
 
     model, plain = begun(item_vectors), begun("random")
     added = (model.net_.item.weight - plain.net_.item.weight).detach().numpy()

@@ -102,10 +102,12 @@ class SequenceKind(ABC):
         known = _sequence(history)
         self.vocabulary_ = Vocabulary.of(known, self.config.min_events, self.config.shared_rows)
         self.plan_ = Plan(self.config.pretrain.epochs)
+        self._begin(known, options, has_alike=self.config.item_vectors == "alike")
         self._foresee(known, None, options, self.plan_)
         return self
 
     def _fit_items(self, history: SequenceInput, valid: Inputs | None, options: Options) -> None:
+        self._begin(history, options, has_alike=self.config.item_vectors != "random")
         self.plan_ = self._foresee(history, valid, options, None if valid else self.plan_)
 
     def _foresee(
@@ -119,7 +121,6 @@ class SequenceKind(ABC):
                 f"{' or '.join(self.config.event_weights)} with an item after another event; set model.event_weights "
                 f"to the log's event types, or bring more data"
             )
-        self._begin(history, options, has_alike=self.config.item_vectors != "random")
         if plan is not None and plan.epochs == 0:
             return plan
         return self._learn(objective, options, "next items", [history.ends, history.now], plan)
@@ -202,7 +203,13 @@ class SequenceKind(ABC):
         self.plan_ = self._learn(objective, options, "labels", [span.end, span.now, label], plan)
 
     def _begin(self, history: SequenceInput, options: Options, *, has_alike: bool) -> None:
-        """Draw the first weights, or take over those of a stored net that knows nothing from after the histories."""
+        """Draw the first weights, or take over those of a stored net that knows nothing from after the histories.
+
+        Args:
+            history: what items are alike by, and what the other net must not know more than.
+            options: of the stage.
+            has_alike: whether items that are alike begin so.
+        """
         self.net_ = self._new_net(options.seed)
         if has_alike:
             self._net.begin(item_vectors(self._known, history, self.config.width, options.seed))
