@@ -154,7 +154,7 @@ def test_the_net_foresees_events_before_it_is_shown_any_label() -> None:
     data = known_before(event_log(regular(0)))
     model = net(horizon_epochs=12)
     model.vocabulary_ = Vocabulary.of(data, 1, 4)
-    model._begin(data, ONCE)
+    model._begin(data, ONCE, has_alike=False)
 
     def learn(objective: Any, name: str, arrays: Any, plan: Any) -> None:
         model._learn(objective, ONCE, name, arrays, plan)

@@ -56,7 +56,7 @@ class Watching:
 
 @pytest.mark.parametrize(
     ("kind", "loss", "epochs"),
-    [*((k, "softmax", 25) for k in KINDS), ("rnn", "sampled", 40), ("rnn", "gbce", 80)],
+    [*((k, "softmax", 25) for k in KINDS), ("rnn", "sampled", 40), ("rnn", "gbce", 40)],
 )
 def test_foresees_the_next_item_of_who_walks_in_a_ring(kind: str, loss: str, epochs: int):
     training = {"epochs": epochs, "patience": epochs, "batch": 8, "learning_rate": 0.02}
