@@ -67,7 +67,8 @@ def test_another_catalogue_shares_the_body_only(tmp_path: Path):
     # The items have the same names here, and are others.
     begun = make("rnn", **VIEWS, pretrain=pretrain, training=STILL)
     begun.fit([walkers().as_history()], [], options(tmp_path))
-    alone = make("rnn", **VIEWS, training=STILL).fit([walkers().as_history()], [], RANKING)
+    alone = make("rnn", **VIEWS, training=STILL, item_vectors="random")
+    alone.fit([walkers().as_history()], [], RANKING)
     theirs, found, own = (model.net_.state_dict() for model in (source, begun, alone))
     for name, weight in found.items():
         wanted = theirs if name.startswith(("encoder.", "of_")) else own
@@ -80,7 +81,8 @@ def test_an_item_that_the_source_has_not_known_stays_as_it_was_drawn(tmp_path: P
     pretrain = {"source": "source"}
     begun = make("rnn", **VIEWS, pretrain=pretrain, training=STILL, shared_rows=0)
     begun.fit([both.as_history()], [], options(tmp_path))
-    alone = make("rnn", **VIEWS, training=STILL, shared_rows=0).fit([both.as_history()], [], RANKING)
+    alone = make("rnn", **VIEWS, training=STILL, shared_rows=0, item_vectors="random")
+    alone.fit([both.as_history()], [], RANKING)
     theirs, found, own = (model.net_.state_dict() for model in (source, begun, alone))
     np.testing.assert_allclose(found["item.weight"], own["item.weight"], atol=1e-6)
     np.testing.assert_allclose(found["encoder.norm.weight"], theirs["encoder.norm.weight"], atol=1e-6)

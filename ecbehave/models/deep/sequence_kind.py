@@ -107,7 +107,9 @@ class SequenceKind(ABC):
         return self
 
     def _fit_items(self, history: SequenceInput, valid: Inputs | None, options: Options) -> None:
-        self._begin(history, options, has_alike=self.config.item_vectors != "random")
+        how, source = self.config.item_vectors, self.config.pretrain.source
+        # What another net knows of items lies in directions of its own.
+        self._begin(history, options, has_alike=how == "alike" or (how == "auto" and source is None))
         self.plan_ = self._foresee(history, valid, options, None if valid else self.plan_)
 
     def _foresee(
