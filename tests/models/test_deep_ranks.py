@@ -19,7 +19,7 @@ from ecbehave.models.deep.checkpoints import Store
 from ecbehave.models.deep.loop import Run, train
 from ecbehave.models.deep.ranks import Ranks, joined
 from ecbehave.models.deep.settings import Training
-from ecbehave.models.deep.shards import least_multiple
+from ecbehave.models.deep.shards import least_multiple, on_cpu
 
 HERE = Path(__file__)
 HOW = Training(learning_rate=0.03, epochs=4, clip=1.0, accumulate=2)
@@ -124,6 +124,11 @@ def test_who_this_is_has_to_be_said() -> None:
         "WORLD_SIZE is 2, but MASTER_ADDR, MASTER_PORT is not set; start with torchrun, which sets them all, or unset "
         "WORLD_SIZE"
     )
+
+
+@pytest.mark.parametrize(("batch", "n"), [(1, 2), (128, 2), (129, 3), (256, 4), (4096, 4)])
+def test_a_small_batch_is_cut_into_fewer_shards(batch: int, n: int) -> None:
+    assert on_cpu(batch) == n
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ B sequences, L events, D width.
 
 import math
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ecbehave.models.deep.devices import has_bfloat16
+from ecbehave.models.deep.encoders import Encoder
 from ecbehave.models.deep.encoders.attention import Attention
 from ecbehave.models.deep.encoders.caser import Caser
 from ecbehave.models.deep.encoders.dilated import Dilated
@@ -58,6 +60,16 @@ def test_later_events_leave_what_was_known_before(name: str) -> None:
         after = net(later, sooner, None)
         torch.testing.assert_close(after[:, :at], before[:, :at], rtol=0.0, atol=1e-12)
         assert not torch.allclose(after[:, at], before[:, at])
+
+
+@every
+@pytest.mark.parametrize("length", [1, 2, 12])
+def test_the_last_event_alone_is_answered_as_among_all(name: str, length: int) -> None:
+    net = cast("Encoder", made(name))
+    x, when = sequences(4, length, 8)
+    at = torch.tensor([length - 1, 0, length // 2, length // 4])
+    found = net.last(x, when, at, None)
+    torch.testing.assert_close(found, net(x, when, None)[torch.arange(4), at], rtol=0.0, atol=1e-12)
 
 
 @every
@@ -128,6 +140,9 @@ class Told(Noise):
 def test_everything_that_a_layer_adds_is_dropped_from(name: str, widths: list[int]) -> None:
     noise = Told()
     made(name, p=0.5)(*sequences(2, 5, 8), noise)
+    assert noise.widths == widths
+    net, noise = cast("Encoder", made(name, p=0.5)), Told()
+    net.last(*sequences(2, 5, 8), torch.tensor([4, 2]), noise)
     assert noise.widths == widths
 
 

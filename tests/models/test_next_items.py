@@ -10,10 +10,13 @@ from planted import Event, event_log, known_before
 
 from ecbehave.models.deep import next_items
 from ecbehave.models.deep.encoders import Encoder
+from ecbehave.models.deep.losses import gbce, sampled_softmax
 from ecbehave.models.deep.next_items import NextItems, weights_of
 from ecbehave.models.deep.noise import Noise, generator
+from ecbehave.models.deep.optimisers import Optimiser
 from ecbehave.models.deep.rnn import RnnConfig
 from ecbehave.models.deep.sequence_net import SequenceNet, Sizes
+from ecbehave.models.deep.settings import Training
 from ecbehave.models.deep.tokens import Reader, Span
 from ecbehave.models.deep.vocabulary import Vocabulary
 
@@ -164,14 +167,37 @@ def test_a_sampled_loss_comes_near_the_whole_with_the_steps(loss: str):
     net = net_for(asked, settings)
     whole = objective(log(), config(event_weights={"view": 1.0, "purchase": 1.0}, training={"batch": 99}))
     [batch] = asked.batches(np.random.default_rng(0))
-    optimiser = torch.optim.Adam(net.parameters(), 0.03)
+    optimiser = Optimiser(net, Training())
     before = whole.loss(net, batch, Noise(generator(0)))[0].item()
     for step in range(150):
-        optimiser.zero_grad()
         value, weight = asked.loss(net, batch, Noise(generator(0, step)))
-        (value / weight).backward()
-        optimiser.step()
+        found = torch.autograd.grad(value / weight, optimiser.weights, allow_unused=True)
+        optimiser.step(
+            [
+                torch.zeros_like(of) if part is None else part.to_dense()
+                for of, part in zip(optimiser.weights, found, strict=True)
+            ],
+            0.03,
+        )
     assert whole.loss(net, batch, Noise(generator(0)))[0].item() < 0.9 * before
+
+
+@pytest.mark.parametrize("loss", ["sampled", "gbce"])
+def test_items_that_are_neither_true_nor_drawn_need_not_be_read(loss: str):
+    asked = objective(log(), config(loss=loss, negatives=4))
+    net, known = net_for(asked, config()), asked._reader.vocabulary
+    hidden, item, weight = torch.randn(3, 8, generator=generator(1)), torch.tensor([0, 7, 7]), torch.ones(3)
+    sampler = asked._sampler
+    assert sampler is not None
+    found = asked._sampled(sampler, net, hidden, item, weight, Noise(generator(2)))
+    table = net.table(torch.from_numpy(known.item_rows), torch.from_numpy(known.item_categories))
+    drawn = sampler.draw(4, generator(2))
+    expected = (
+        gbce(hidden, table, None, item, drawn)
+        if loss == "gbce"
+        else sampled_softmax(hidden, table, None, item, drawn, sampler.log_q)
+    )
+    torch.testing.assert_close(found, expected)
 
 
 def test_weights_follow_the_names_of_types():

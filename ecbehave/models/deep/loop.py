@@ -103,7 +103,7 @@ class _Fit(Generic[Net]):
         self.name, self.seed, self.ranks = run.name, run.seed, together
         self.watcher = run.watcher if together.is_first else None
         precision = pick_precision(how.precision, next(net.parameters()).device)
-        self.shards = Shards(net, objective, run.seed, precision, mapped, together)
+        self.shards = Shards(net, objective, run.seed, precision, mapped, together, how.batch)
         self.optimiser = Optimiser(net, how)
         steps_per_epoch = -(-objective.n_batches // how.accumulate)
         self.schedule = Schedule(how, steps_per_epoch)

@@ -134,6 +134,7 @@ def gbce(
     negatives: Tensor,
     calibration: float = 0.75,
     weight: Tensor | None = None,
+    n_items: int | None = None,
 ) -> Tensor:
     """Return the sum of the generalised binary cross-entropies: -(b log s(z+) + sum of log(1 - s(z-))) / (S + 1).
 
@@ -149,10 +150,12 @@ def gbce(
         negatives: [S] int64, drawn evenly for the whole batch; a row's own true item is left out.
         calibration: t, from 0 (plain binary cross-entropy) to 1 (the scores of the full softmax).
         weight: [N].
+        n_items: V, where the table holds only what stands in `target` and `negatives`.
     """
     weight = _ones(hidden, weight)
     true, others = _sampled_scores(hidden, table, bias, target, negatives)
-    rate = min(len(negatives) / max(len(table) - 1, 1), 1.0)
+    n_others = (len(table) if n_items is None else n_items) - 1
+    rate = min(len(negatives) / max(n_others, 1), 1.0)
     power = calibration * (rate - 1) + 1
     below = functional.softplus(others).masked_fill(negatives == target[:, None], 0.0).sum(1)
     losses = (power * functional.softplus(-true) + below) / (len(negatives) + 1)
@@ -207,9 +210,10 @@ class Sampler:
         return cls(chances.cumsum(0), chances.log().float())
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """Return [n] int64 items."""
-        at = torch.rand(n, generator=generator, dtype=torch.float64, device=self.cumulative.device)
-        return torch.searchsorted(self.cumulative, at * self.cumulative[-1], right=True)
+        """Return [n] int64 items, on the generator's device."""
+        cumulative = self.cumulative.to(generator.device)
+        at = torch.rand(n, generator=generator, dtype=torch.float64, device=generator.device)
+        return torch.searchsorted(cumulative, at * cumulative[-1], right=True)
 
 
 def _ones(hidden: Tensor, weight: Tensor | None) -> Tensor:

@@ -126,24 +126,40 @@ class NextItems:
         np.maximum.at(of_row, row, weight[at])
         states = net.states(self._reader.tokens(shard, has_query=False).to(device), noise)
         hidden = states.flatten(0, 1)[torch.from_numpy(positions).to(device)]
-        table = net.table(self._rows.to(device), self._categories.to(device))
         rows, items, weights = (torch.from_numpy(values).to(device) for values in (row, item, of_row))
-        return self._sum(hidden, table, rows, items, weights, noise), float(of_row.sum())
+        if self._sampler is not None:
+            weights = (weights / torch.bincount(rows, minlength=len(hidden)))[rows]
+            found = self._sampled(self._sampler, net, hidden[rows], items, weights, noise)
+        else:
+            table = net.table(self._rows.to(device), self._categories.to(device))
+            smoothing = self._config.label_smoothing
+            found = losses.several_targets(hidden, table, None, rows, items, smoothing, weights)
+        return found, float(of_row.sum())
 
-    def _sum(
-        self, hidden: Tensor, table: Tensor, row: Tensor, item: Tensor, weight: Tensor, noise: Noise
+    def _sampled(
+        self,
+        sampler: losses.Sampler,
+        net: SequenceNet,
+        hidden: Tensor,
+        item: Tensor,
+        weight: Tensor,
+        noise: Noise,
     ) -> Tensor:
-        config = self._config
-        if self._sampler is None:
-            return losses.several_targets(hidden, table, None, row, item, config.label_smoothing, weight)
+        n_items = self._rows.numel()
         # As many as all others at most, which is what gBCE's rate counts in.
-        drawn = self._sampler.draw(min(config.negatives, max(len(table) - 1, 1)), noise.rng)
-        shared = (weight / torch.bincount(row, minlength=len(hidden)))[row]
+        drawn = sampler.draw(min(self._config.negatives, max(n_items - 1, 1)), noise.rng)
+        # Of a large catalogue most items are neither true nor drawn, and are not read.
+        wanted, at = torch.unique(torch.cat([item, drawn]), return_inverse=True)
+        item, drawn = at[: len(item)], at[len(item) :]
+        rows, categories, log_q = (
+            values[wanted.to(values.device)].to(hidden.device)
+            for values in (self._rows, self._categories, sampler.log_q)
+        )
+        table = net.table(rows, categories)
         if self._loss == "gbce":
-            return losses.gbce(hidden[row], table, None, item, drawn, weight=shared)
-        log_q = self._sampler.log_q.to(table.device)
+            return losses.gbce(hidden, table, None, item, drawn, weight=weight, n_items=n_items)
         return losses.sampled_softmax(
-            hidden[row], table, None, item, drawn, log_q, config.label_smoothing, shared
+            hidden, table, None, item, drawn, log_q, self._config.label_smoothing, weight
         )
 
     def metric(self, net: SequenceNet) -> float | None:

@@ -19,6 +19,8 @@ from ecbehave.models.ensemble.elastic_net import Penalty, fit_penalised
 
 #: Size of the numbers that stand for an item at first, where items that are alike begin so.
 _BEGIN = 0.05
+#: One of so many items, or fewer, have a gradient that leaves the others out.
+_PART = 4
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,8 @@ class SequenceNet(nn.Module):
     ) -> None:
         super().__init__()
         self.input_dropout = input_dropout
-        self.item = nn.Embedding(sizes.item, width, padding_idx=0)
+        # Of a large catalogue a batch has few items: its gradient names them, and leaves the others out.
+        self.item = nn.Embedding(sizes.item, width, padding_idx=0, sparse=True)
         self.category = nn.Embedding(sizes.category, width, padding_idx=0) if sizes.category else None
         of_events = {"event_type": sizes.event_type, "price": sizes.price, "dwell": sizes.dwell}
         of_instants = {
@@ -197,27 +200,27 @@ class SequenceNet(nn.Module):
         # The first row stands for none; a table may have no other.
         return torch.stack([table[min(1, len(table) - 1) :].mean(0) for table in tables]).sum(0)
 
-    def states(
+    def states(self, read: Tokens, noise: Noise | None = None) -> torch.Tensor:
+        """Return what is known after each instant [B, M, D]; `noise` is for learning."""
+        found: torch.Tensor = self.encoder(self._read(read, noise, None), read.when, noise)
+        return found
+
+    def _read(self, read: Tokens, noise: Noise | None, embedded: torch.Tensor | None) -> torch.Tensor:
+        """Return what the encoder reads [B, M, D]."""
+        x = self._instants(read, self.embeddings(read) if embedded is None else embedded)
+        return dropout(self.norm(x), self.input_dropout, noise)
+
+    def last(
         self, read: Tokens, noise: Noise | None = None, embedded: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Return what is known after each instant [B, M, D].
+        """Return what is known after the last instant of each sequence [B, D].
 
         Args:
             read: the events.
             noise: for learning.
             embedded: vectors in the place of `embeddings`.
         """
-        x = self.embeddings(read) if embedded is None else embedded
-        x = dropout(self.norm(self._instants(read, x)), self.input_dropout, noise)
-        found: torch.Tensor = self.encoder(x, read.when, noise)
-        return found
-
-    def last(
-        self, read: Tokens, noise: Noise | None = None, embedded: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """Return what is known after the last instant of each sequence [B, D]."""
-        states = self.states(read, noise, embedded)
-        return states[torch.arange(states.shape[0], device=states.device), read.n_instants - 1]
+        return self.encoder.last(self._read(read, noise, embedded), read.when, read.n_instants - 1, noise)
 
     def logits(
         self, read: Tokens, noise: Noise | None = None, embedded: torch.Tensor | None = None
@@ -249,7 +252,8 @@ class SequenceNet(nn.Module):
             rows: [K] embedding rows.
             categories: [K] numbers.
         """
-        found = functional.embedding(rows, self.item.weight, padding_idx=0)
+        is_part = rows.numel() * _PART < self.item.num_embeddings
+        found = functional.embedding(rows, self.item.weight, padding_idx=0, sparse=is_part)
         if self.category is None:
             return found
         return found + functional.embedding(categories, self.category.weight, padding_idx=0)

@@ -13,8 +13,9 @@ from ecbehave.models.deep.devices import Mapped, autocast
 from ecbehave.models.deep.noise import Noise, generator
 from ecbehave.models.deep.ranks import Ranks
 
-#: Shards of a batch on a CPU, whatever the number of threads: more would be small, and take more time together.
-ON_CPU = 4
+#: Rows or sequences of a shard on a CPU, and fewest and most shards of a batch, whatever the number of threads: what
+#: every shard costs, as the gradient of what stands for all items, is not to be more than what it computes.
+_SHARD, _FEWEST, _MOST = 64, 2, 4
 
 Net = TypeVar("Net", bound=nn.Module)
 Taught_contra = TypeVar("Taught_contra", bound=nn.Module, contravariant=True)
@@ -68,12 +69,13 @@ class Shards(Generic[Net]):
         precision: torch.dtype,
         mapped: Mapped,
         ranks: Ranks,
+        batch: int,
     ) -> None:
         self._net, self._objective, self._seed = net, objective, seed
         self._weights = [weight for weight in net.parameters() if weight.requires_grad]
         self._device = self._weights[0].device
         self._precision, self._mapped, self._ranks = precision, mapped, ranks
-        self.n = least_multiple(ranks.size, ON_CPU if self._device.type == "cpu" else 1)
+        self.n = least_multiple(ranks.size, on_cpu(batch) if self._device.type == "cpu" else 1)
         self.gradients = [torch.zeros_like(weight) for weight in self._weights]
         """Of the last step, in memory of their own: what autograd returns may be shared by several weights."""
 
@@ -150,6 +152,11 @@ class Shards(Generic[Net]):
         self.n *= 2
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def on_cpu(batch: int) -> int:
+    """Return into how many shards a batch of so many rows or sequences is cut on a CPU."""
+    return min(max(-(-batch // _SHARD), _FEWEST), _MOST)
 
 
 def least_multiple(of: int, at_least: int) -> int:

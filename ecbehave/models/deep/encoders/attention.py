@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
-from ecbehave.models.deep.encoders import Encoder
+from ecbehave.models.deep.encoders import Encoder, here
 from ecbehave.models.deep.noise import Noise, dropout
 from ecbehave.models.deep.weights import initialise
 
@@ -55,11 +55,19 @@ class Attention(Encoder):
 
     def forward(self, x: Tensor, when: Tensor, noise: Noise | None) -> Tensor:
         """Return what is known after each event [B, L, D]; see `encoders`."""
+        found: Tensor = self._read(x, when, noise, None)
+        return found
+
+    def last(self, x: Tensor, when: Tensor, at: Tensor, noise: Noise | None) -> Tensor:
+        """Return what is known after the last event [B, D]; see `encoders`. The last layer asks for it alone."""
+        return self._read(x, when, noise, at)[:, 0]
+
+    def _read(self, x: Tensor, when: Tensor, noise: Noise | None, at: Tensor | None) -> Tensor:
         turns = _turns(x.shape[1], x.shape[2] // self.heads, x)
         bias = self._bias(when).to(x.dtype)
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             x = layer(x, turns, bias, noise)
-        found: Tensor = self.norm(x)
+        found: Tensor = self.norm(self.layers[-1](x, turns, bias, noise, at))
         return found
 
     def _bias(self, when: Tensor) -> Tensor:
@@ -102,21 +110,27 @@ class _Layer(nn.Module):
         self.gate_and_value = nn.Linear(width, 2 * hidden)
         self.back = nn.Linear(hidden, width)
 
-    def forward(self, x: Tensor, turns: Tensor, bias: Tensor, noise: Noise | None) -> Tensor:
-        x = x + dropout(self._attend(self.norm_attention(x), turns, bias), self.p, noise)
+    def forward(
+        self, x: Tensor, turns: Tensor, bias: Tensor, noise: Noise | None, at: Tensor | None = None
+    ) -> Tensor:
+        """Return the events [B, L, D] with what the layer adds, or only the one at place `at` [B]: [B, 1, D]."""
+        found = self._attend(self.norm_attention(x), turns, bias, at)
+        x = (x if at is None else here(x, at)) + dropout(found, self.p, noise)
         gate, value = self.gate_and_value(self.norm_forward(x)).chunk(2, dim=-1)
         inner = dropout(functional.silu(gate) * value, self.p, noise)
         return x + dropout(self.back(inner), self.p, noise)
 
-    def _attend(self, x: Tensor, turns: Tensor, bias: Tensor) -> Tensor:
+    def _attend(self, x: Tensor, turns: Tensor, bias: Tensor, at: Tensor | None) -> Tensor:
         n_sequences, length, width = x.shape
         made = self.queries_keys_values(x).view(n_sequences, length, 3, self.heads, width // self.heads)
         turned = _turned(made[:, :, :2], turns).to(made.dtype)
-        query, key, value = (
-            part.transpose(1, 2) for part in (turned[:, :, 0], turned[:, :, 1], made[:, :, 2])
-        )
-        seen = functional.scaled_dot_product_attention(query, key, value, bias.to(made.dtype))  # [B, H, L, E]
-        found: Tensor = self.together(seen.transpose(1, 2).reshape(x.shape))
+        query, key, value = turned[:, :, 0], turned[:, :, 1], made[:, :, 2]
+        if at is not None:
+            query, bias = here(query, at), here(bias.transpose(1, 2), at).transpose(1, 2)
+        seen = functional.scaled_dot_product_attention(
+            query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), bias.to(made.dtype)
+        )  # [B, H, L, E]
+        found: Tensor = self.together(seen.transpose(1, 2).flatten(2))
         return found
 
 

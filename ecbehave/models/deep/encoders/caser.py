@@ -57,6 +57,15 @@ class Caser(Encoder):
         made: Tensor = self.norm(self.back(inner))
         return made
 
+    def last(self, x: Tensor, when: Tensor, at: Tensor, noise: Noise | None) -> Tensor:
+        """Return what is known after the last event [B, D]; see `encoders`. No more than R events are looked at."""
+        place = at[:, None] + torch.arange(1 - self.reach, 1, device=at.device)
+        rows = torch.arange(len(x), device=x.device)[:, None]
+        # A filter that ended before the first event has seen zeros, as here.
+        newest = x[rows, place.clamp(min=0)] * (place >= 0)[..., None]
+        found: Tensor = self(newest, when, noise)
+        return found[:, -1]
+
     def _highest(self, beside: Tensor) -> Tensor:
         """The highest value of each filter over the last events [B, L, R F], the lowest filters last."""
         layers = cast("list[nn.Linear]", list(self.across)[::-1])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ecbehave.models.deep.encoders import Encoder
+from ecbehave.models.deep.encoders import Encoder, here
 from ecbehave.models.deep.noise import Noise, dropout
 from ecbehave.models.deep.weights import initialise
 
@@ -45,9 +45,16 @@ class Dilated(Encoder):
 
     def forward(self, x: Tensor, when: Tensor, noise: Noise | None) -> Tensor:  # noqa: ARG002
         """Return what is known after each event [B, L, D]; see `encoders`."""
-        for layer in self.layers:
+        return self._read(x, noise, None)
+
+    def last(self, x: Tensor, when: Tensor, at: Tensor, noise: Noise | None) -> Tensor:  # noqa: ARG002
+        """Return what is known after the last event [B, D]; see `encoders`. The last layer looks for it alone."""
+        return self._read(x, noise, at)[:, 0]
+
+    def _read(self, x: Tensor, noise: Noise | None, at: Tensor | None) -> Tensor:
+        for layer in self.layers[:-1]:
             x = layer(x, noise)
-        found: Tensor = self.norm(x)
+        found: Tensor = self.norm(self.layers[-1](x, noise, at))
         return found
 
 
@@ -61,11 +68,13 @@ class _Layer(nn.Module):
         self.filters = nn.Linear(reach * width, 2 * width)
         self.back = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, noise: Noise | None) -> Tensor:
+    def forward(self, x: Tensor, noise: Noise | None, at: Tensor | None = None) -> Tensor:
+        """Return the events [B, L, D] with what the layer adds, or only the one at place `at` [B]: [B, 1, D]."""
         length = x.shape[1]
         padded = functional.pad(self.norm(x), (0, 0, (self.reach - 1) * self.step, 0))
+        parts = [padded[:, n * self.step :][:, :length] for n in range(self.reach)]
+        if at is not None:
+            x, parts = here(x, at), [here(part, at) for part in parts]
         # One product with the events of a filter side by side is faster than a convolution over the channels.
-        beside = torch.cat(
-            [padded[:, at * self.step :][:, :length] for at in range(self.reach)], 2
-        )  # [B, L, R D]
+        beside = torch.cat(parts, 2)  # [B, L, R D]
         return x + dropout(self.back(functional.glu(self.filters(beside))), self.p, noise)
