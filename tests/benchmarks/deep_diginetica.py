@@ -51,7 +51,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "width": 96,
         "dropout": 0.3,
         "input_dropout": 0.3,
-        "training": _TRAINING | {"epochs": 8, "learning_rate": 0.003},
+        "training": _TRAINING | {"epochs": 6, "learning_rate": 0.003},
     },
 }
 

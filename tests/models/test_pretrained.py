@@ -52,7 +52,7 @@ def renamed(data: Inputs) -> Inputs:
 
 def test_a_net_knows_at_once_what_its_source_has_learned(tmp_path: Path):
     long = {"epochs": 25, "batch": 8, "learning_rate": 0.02}
-    train_source(tmp_path, walkers(seed=1), training=long)
+    train_source(tmp_path, walkers(), training=long)
     pretrain = {"source": "source", "epochs": 0}
     begun = make("rnn", **VIEWS, pretrain=pretrain, training=STILL)
     begun.fit([walkers().as_history()], [], options(tmp_path))

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from planted import (
     CUTOFF,
     ONCE,
@@ -63,6 +64,27 @@ def test_foresees_the_next_item_of_who_walks_in_a_ring(kind: str, loss: str, epo
     model = make(kind, **VIEWS, loss=loss, negatives=9, training=training)
     model.fit([walkers().as_history()], [walkers(seed=1)], RANKING)
     assert share_right(model) >= 0.9
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "product"])
+def test_items_are_compared_by_direction_or_by_length_too(similarity: str):
+    training = {"epochs": 25, "batch": 8, "learning_rate": 0.02}
+    model: Any = make("rnn", **VIEWS, similarity=similarity, training=training)
+    model.fit([walkers().as_history()], [], RANKING)
+    assert share_right(model) >= 0.9
+    known, net = model.vocabulary_, model.net_
+    rows, categories = torch.from_numpy(known.item_rows), torch.from_numpy(known.item_categories)
+    before = net.table(rows, categories).detach()
+    with torch.no_grad():
+        net.item.weight[rows[0]] *= 3
+    after = net.table(rows, categories).detach()
+    if similarity == "product":
+        torch.testing.assert_close(after[0], 3 * before[0])
+        return
+    torch.testing.assert_close(after, before)
+    torch.testing.assert_close(after.norm(dim=1), torch.full((len(rows),), 12 / model.config.width**0.5))
+    nothing = net.table(torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
+    assert not nothing.any()
 
 
 def test_lstm_and_caser_foresee_it_too():

@@ -12,8 +12,8 @@ from ecbehave.models.deep.devices import workers
 from ecbehave.models.deep.tokens import Reader, Span, Tokens
 from ecbehave.models.deep.vocabulary import Ints
 
-#: Sequences of a block.
-_HEIGHT = 64
+#: Instants of a block, and its fewest and most sequences.
+_INSTANTS, _FEWEST, _HIGHEST = 4096, 64, 256
 #: Most blocks that are computed at once.
 _MOST = 8
 
@@ -35,7 +35,8 @@ def ask(
     def compute(block: tuple[Ints, int]) -> None:
         rows, width = block
         with torch.no_grad():
-            read = reader.tokens(span.take(np.resize(rows, _HEIGHT)), width, has_query=has_query)
+            padded = span.take(np.resize(rows, _height(width)))
+            read = reader.tokens(padded, width, has_query=has_query)
             found[rows] = answer(read)[: rows.size].float().cpu().numpy()
 
     with workers(min(pl.thread_pool_size(), _MOST)) as mapped:
@@ -51,9 +52,16 @@ def _blocks(length: Ints) -> Iterator[tuple[Ints, int]]:
     ends = np.flatnonzero(np.diff(widths[order], append=0))
     start = 0
     for end in (ends + 1).tolist():
-        for first in range(start, end, _HEIGHT):
-            yield order[first : min(first + _HEIGHT, end)], int(widths[order[first]])
+        width = int(widths[order[start]])
+        height = _height(width)
+        for first in range(start, end, height):
+            yield order[first : min(first + height, end)], width
         start = end
+
+
+def _height(width: int) -> int:
+    """Return how many sequences of a length make a block; of short ones more, which cost little."""
+    return min(max(_INSTANTS // width, _FEWEST), _HIGHEST)
 
 
 def _widths(length: Ints) -> Ints:

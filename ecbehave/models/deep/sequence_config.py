@@ -66,6 +66,9 @@ class SequenceConfig(ModelConfig):
     """How what stands for items begins: items that the same users had point the same way (`alike`), or any (`random`).
     `auto` is `alike` where next items are the question, which saves epochs, where items have few events most of them;
     and `random` where labels are, or another net's weights are taken over (`pretrain.source`)."""
+    similarity: Literal["cosine", "product"] = "cosine"
+    """How what is known of a user is compared with what stands for an item: by its direction (`cosine`), which finds
+    the items that suit; or by its length, too (`product`), where what is popular can come first."""
     loss: Literal["auto", "softmax", "sampled", "gbce"] = "auto"
     """What is asked of the next items: to stand before all others (`softmax`), or before some drawn ones, either with
     a correction for how they are drawn (`sampled`) or each by itself (`gbce`). `auto` is `softmax` up to 20,000 items,

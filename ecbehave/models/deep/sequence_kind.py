@@ -302,6 +302,7 @@ class SequenceKind(ABC):
             self.config.width,
             self.config.input_dropout,
             rng,
+            is_cosine=self.config.similarity == "cosine",
         )
         return net.to(pick_device(self.config.training.device))
 

@@ -19,6 +19,9 @@ from ecbehave.models.ensemble.elastic_net import Penalty, fit_penalised
 
 #: Size of the numbers that stand for an item at first, where items that are alike begin so.
 _BEGIN = 0.05
+#: What norms scale has a length of about the root of the width; its products with items of a length of this divided by
+#: that root are from -12 to 12. Measured on Amazon Beauty, NDCG@10 of the validation items: 12 .0677, 16 .0675.
+_LENGTH = 12.0
 #: One of so many items, or fewer, have a gradient that leaves the others out.
 _PART = 4
 
@@ -118,10 +121,27 @@ class SequenceNet(nn.Module):
     """Reads sequences of events; answers with vectors to compare items with, or with a logit."""
 
     def __init__(
-        self, sizes: Sizes, encoder: Encoder, width: int, input_dropout: float, rng: torch.Generator
+        self,
+        sizes: Sizes,
+        encoder: Encoder,
+        width: int,
+        input_dropout: float,
+        rng: torch.Generator,
+        *,
+        is_cosine: bool = False,
     ) -> None:
+        """Make it.
+
+        Args:
+            sizes: of the parts of an event.
+            encoder: reads the events; its first weights are drawn.
+            width: D.
+            input_dropout: share that is dropped of what the encoder reads.
+            rng: for the other first weights.
+            is_cosine: whether items are compared by direction alone; see `SequenceConfig.similarity`.
+        """
         super().__init__()
-        self.input_dropout = input_dropout
+        self.input_dropout, self.is_cosine = input_dropout, is_cosine
         # Of a large catalogue a batch has few items: its gradient names them, and leaves the others out.
         self.item = nn.Embedding(sizes.item, width, padding_idx=0, sparse=True)
         self.category = nn.Embedding(sizes.category, width, padding_idx=0) if sizes.category else None
@@ -248,12 +268,17 @@ class SequenceNet(nn.Module):
     def table(self, rows: torch.Tensor, categories: torch.Tensor) -> torch.Tensor:
         """Return the vectors that items are compared by [K, D], the same that stand for them in a sequence.
 
+        With `is_cosine` all are as long: scaled so, their products with what a norm has scaled begin between -12 and
+        12. Source: Gupta et al. (2019), NISER: Normalized item and session representations to handle popularity bias.
+
         Args:
             rows: [K] embedding rows.
             categories: [K] numbers.
         """
         is_part = rows.numel() * _PART < self.item.num_embeddings
         found = functional.embedding(rows, self.item.weight, padding_idx=0, sparse=is_part)
-        if self.category is None:
-            return found
-        return found + functional.embedding(categories, self.category.weight, padding_idx=0)
+        if self.category is not None:
+            found = found + functional.embedding(categories, self.category.weight, padding_idx=0)
+        if self.is_cosine:
+            found = functional.normalize(found, dim=1) * (_LENGTH / found.shape[1] ** 0.5)
+        return found
