@@ -1,6 +1,7 @@
 """What kinds over sequences learn: planted patterns, who has no events, new items, and what happens around a fit."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -167,6 +168,29 @@ def test_what_was_had_before_may_count_more():
     assert users.size == before.shape[0]
     assert (after[had] > before[had]).all()
     assert (after[~had] == before[~had]).all()
+
+
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_how_much_it_counts_is_chosen_by_the_validation_window(tmp_path: Path, is_wanted: bool):
+    """What comes next is what the user has had, or anything but that."""
+    data = walkers()
+    assert data.matrix is not None
+    numbered = [
+        frame.with_row_index(name).select(pl.col(name).cast(pl.UInt32), f"{name}_id")
+        for name, frame in (("user", data.matrix.users), ("item", data.matrix.items))
+    ]
+    everything = numbered[0].join(numbered[1], how="cross")
+    had = everything.join(data.matrix.pairs, on=["user", "item"], how="semi" if is_wanted else "anti")
+    labels = had.select("user_id", "item_id")
+    later = replace(data, matrix=replace(data.matrix, labels=labels))
+    model: Any = make("rnn", **VIEWS, training={"epochs": 1, "learning_rate": 1e-6})
+    model.fit([data.as_history()], [later], RANKING)
+    assert (model.repeat_weight_ > 0) == is_wanted
+    model.save(tmp_path)
+    assert type(model).load(tmp_path, model.config).repeat_weight_ == model.repeat_weight_
+    chosen = model.repeat_weight_
+    assert model.fit([data.as_history()], [], RANKING).repeat_weight_ == chosen
+    assert make("rnn", **VIEWS).fit([data.as_history()], [], RANKING).repeat_weight_ == 0  # type: ignore[attr-defined]
 
 
 @every_kind

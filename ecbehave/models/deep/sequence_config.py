@@ -77,8 +77,10 @@ class SequenceConfig(ModelConfig):
     """Items that are drawn for `loss: sampled` and `gbce`, for each part of a batch."""
     label_smoothing: Share = 0.0
     """Share of `loss: softmax` that asks for any item at all."""
-    repeat_weight: Annotated[float, Field(ge=0)] = 0.0
-    """Added to the score of what the user had before, times the weight of those events."""
+    repeat_weight: Literal["auto"] | Annotated[float, Field(ge=0)] = "auto"
+    """Added to the score of what the user had before, times the weight of those events. `auto` is the one of 0, 0.5, 1,
+    2, 4, 8, 16 and 32 with which the lists of the validation window are best, and 0 without one: a net alone hardly
+    learns that a household buys the same again."""
     half_life: Duration = parse_duration("60d")
     """Time after which what was had before counts half; see `repeat_weight`."""
     pretrain: Pretrain = Field(default_factory=Pretrain)

@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecbehave.errors import DataError
-from ecbehave.inputs.types import Inputs, SequenceInput, TableInput
+from ecbehave.inputs.types import Inputs, MatrixInput, SequenceInput, TableInput
 from ecbehave.metrics.classification import log_loss
 from ecbehave.models.cf.alike import items_alike
 from ecbehave.models.deep.item_vectors import item_vectors
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 _FILE, _NAMES, _NET = "sequence.json", "vocabulary", "net.npz"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: How much what was had before may count.
+_REPEATS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
 class SequenceKind(ABC):
@@ -64,6 +66,7 @@ class SequenceKind(ABC):
 
     def __init__(self, config: SequenceConfig) -> None:
         self.config = config
+        self.repeat_weight_ = 0.0 if config.repeat_weight == "auto" else config.repeat_weight
         self.vocabulary_: Vocabulary | None = None
         self.net_: SequenceNet | None = None
         self.base_ = 0.0
@@ -111,6 +114,22 @@ class SequenceKind(ABC):
         # What another net knows of items lies in directions of its own.
         self._begin(history, options, has_alike=how == "alike" or (how == "auto" and source is None))
         self.plan_ = self._foresee(history, valid, options, None if valid else self.plan_)
+        if self.config.repeat_weight == "auto":
+            self._choose_repeats(valid)
+
+    def _choose_repeats(self, valid: Inputs | None) -> None:
+        """Let what was had before count as is best for the lists of the validation window."""
+        matrix = _labelled(valid)
+        if valid is None or matrix is None:
+            return
+        later, lists = judged(matrix), self._lists(self._net)
+
+        def value(weight: float) -> float:
+            blocks = replace(lists, repeat_weight=weight).scores(replace(valid, matrix=later))
+            return ndcg(later, blocks)
+
+        # Of equally good ones the first: where nothing may come again, none counts.
+        self.repeat_weight_ = max(_REPEATS, key=value)
 
     def _foresee(
         self, history: SequenceInput, valid: Inputs | None, options: Options, plan: Plan | None
@@ -129,8 +148,8 @@ class SequenceKind(ABC):
 
     def _judge(self, valid: Inputs | None) -> Judge:
         """Return what tells how good the lists of a net are; without a true item, nothing."""
-        matrix = None if valid is None else valid.matrix
-        if valid is None or matrix is None or matrix.labels is None or not matrix.labels.height:
+        matrix = _labelled(valid)
+        if valid is None or matrix is None:
             return lambda _: None
         later = judged(matrix)
         return lambda net: ndcg(later, self._lists(net).scores(replace(valid, matrix=later)))
@@ -270,7 +289,7 @@ class SequenceKind(ABC):
     def _lists(self, net: SequenceNet) -> Lists:
         from ecbehave.models.deep.sequence_lists import Lists
 
-        return Lists(net, self._known, self.config)
+        return Lists(net, self._known, self.config, self.repeat_weight_)
 
     def user_vectors(self, data: Inputs, users: pl.Series) -> NDArray[np.float32]:
         """Return what is known of users after their newest event [N, D]; zeros for one who has none."""
@@ -314,6 +333,7 @@ class SequenceKind(ABC):
         stored = {
             "base": self.base_,
             "usual": self.usual_.tolist(),
+            "repeat_weight": self.repeat_weight_,
             "epochs": plan.epochs,
             "cuts": list(plan.cuts),
         }
@@ -334,12 +354,19 @@ class SequenceKind(ABC):
         model, stored = cls(config), load_json(folder / _FILE)
         with reading(folder / _FILE):
             model.base_ = float(stored["base"])
+            model.repeat_weight_ = float(stored["repeat_weight"])
             model.usual_ = np.array([float(value) for value in stored["usual"]], np.float32)
             model.plan_ = Plan(int(stored["epochs"]), tuple(int(epoch) for epoch in stored["cuts"]))
         model.vocabulary_ = Vocabulary.load(folder, _NAMES)
         model.net_ = model._new_net(0)
         load_net(folder / _NET, model.net_)
         return model
+
+
+def _labelled(data: Inputs | None) -> MatrixInput | None:
+    """Return who had what, with true items; None where there are none."""
+    matrix = None if data is None else data.matrix
+    return None if matrix is None or matrix.labels is None or not matrix.labels.height else matrix
 
 
 def _sequence(data: Inputs) -> SequenceInput:

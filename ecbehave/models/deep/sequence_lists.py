@@ -28,6 +28,8 @@ class Lists:
     net: SequenceNet
     known: Vocabulary
     config: SequenceConfig
+    repeat_weight: float
+    """Added for what was had before; see `SequenceConfig.repeat_weight`."""
 
     def scores(self, data: Inputs) -> Iterator[Block]:
         """Yield the scores of every item for some users of the population after the others, dense."""
@@ -45,7 +47,7 @@ class Lists:
             found[:, is_new] = -np.inf
             found[~has_any[rows]] = -np.inf
             if had is not None:
-                found = with_repeats(found, csr_array(had[rows]), self.config.repeat_weight)
+                found = with_repeats(found, csr_array(had[rows]), self.repeat_weight)
             return users[rows], found
 
         yield from in_blocks(score, users.size, matrix.items.height)
@@ -77,7 +79,7 @@ class Lists:
 
     def _had(self, matrix: MatrixInput, users: Ints) -> csr_array | None:
         """Return what users had, weighted [B, I]; None where it does not count."""
-        if not self.config.repeat_weight:
+        if not self.repeat_weight:
             return None
         pairs = Weighing(self.config.event_weights, self.config.half_life).pairs(matrix)
         shape = (matrix.users.height, matrix.items.height)
