@@ -35,6 +35,7 @@ _SHARED: dict[str, Any] = {
     "min_events": 1,
     "shared_rows": 0,
     "loss": "sampled",
+    "repeat_weight": 0.0,
 }
 _TRAINING: dict[str, Any] = {
     "batch": 128,
