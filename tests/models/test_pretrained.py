@@ -52,11 +52,11 @@ def renamed(data: Inputs) -> Inputs:
 
 def test_a_net_knows_at_once_what_its_source_has_learned(tmp_path: Path):
     long = {"epochs": 25, "batch": 8, "learning_rate": 0.02}
-    train_source(tmp_path, walkers(), training=long)
+    train_source(tmp_path, walkers(seed=1), training=long)
     pretrain = {"source": "source", "epochs": 0}
     begun = make("rnn", **VIEWS, pretrain=pretrain, training=STILL)
-    begun.fit([walkers().as_history()], [], options(tmp_path))
-    alone = make("rnn", **VIEWS, training=STILL).fit([walkers().as_history()], [], RANKING)
+    begun.fit([walkers(seed=3).as_history()], [], options(tmp_path))
+    alone = make("rnn", **VIEWS, training=STILL).fit([walkers(seed=3).as_history()], [], RANKING)
     assert share_right(begun) >= 0.9
     assert share_right(alone) < 0.5
 
@@ -99,6 +99,25 @@ def test_items_with_shared_embeddings(tmp_path: Path):
     np.testing.assert_allclose(
         begun.net_.item.weight.detach()[ours], source.net_.item.weight.detach()[theirs], atol=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    ("same_catalogue", "factor", "levels"),
+    [(True, 1, [0, 1, 2, 3, 4, 6, 7, 8, 9]), (True, 100, [0] * 9), (False, 100, [0, 1, 2, 3, 4, 6, 7, 8, 9])],
+)
+def test_levels_of_price_go_to_where_these_prices_were_or_by_rank(
+    tmp_path: Path, same_catalogue: bool, factor: int, levels: list[int]
+):
+    before = walkers(seed=1)
+    dearer = replace(before.sequence.log, price=before.sequence.log.price * factor)  # type: ignore[union-attr]
+    source = train_source(tmp_path, replace(before, sequence=replace(before.sequence, log=dearer)))  # type: ignore[type-var]
+    pretrain = {"source": "source", "same_catalogue": same_catalogue}
+    begun = make("rnn", **VIEWS, pretrain=pretrain, training=STILL)
+    begun.fit([walkers().as_history()], [], options(tmp_path))
+    assert source.vocabulary_.price_edges.tolist() == [factor * n for n in range(1, 10)]
+    assert begun.vocabulary_.price_edges.tolist() == [1, 2, 3, 4, 6, 7, 8, 9]
+    theirs, ours = (model.net_.of_events["price"].weight.detach() for model in (source, begun))
+    np.testing.assert_allclose(ours[1:], theirs[1:][levels], atol=1e-6)
 
 
 def test_a_source_may_know_nothing_that_is_to_be_foreseen(tmp_path: Path):

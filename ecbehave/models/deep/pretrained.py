@@ -8,19 +8,21 @@ from torch import Tensor
 
 from ecbehave.errors import ConfigError
 from ecbehave.models.deep.sequence_net import SequenceNet
-from ecbehave.models.deep.vocabulary import Vocabulary, places_in
+from ecbehave.models.deep.vocabulary import Ints, Vocabulary, places_in
 from ecbehave.models.deep.weights import load_weights
 
 #: Weights of the heads answer the questions of the run before.
 _OWN = ("head.", "ahead.")
 _BODY = "encoder."
+_PRICE = "of_events.price.weight"
 
 
 def take_over(net: SequenceNet, known: Vocabulary, folder: Path, same_catalogue: bool) -> None:
     """Put the weights of a stored net into one that is about to learn.
 
-    The encoder has to be of the same shape. What stands for names, such as an item, goes to the same name; what the
-    other net has not known, or had another number of, stays as it was drawn. The heads are left alone.
+    The encoder has to be of the same shape. What stands for names, such as an item, goes to the same name; what stands
+    for a level of price, to the level that has these prices, in another shop to the one of about the same rank. What
+    the other net has not known stays as it was drawn. The heads are left alone.
 
     Args:
         net: the new net.
@@ -45,6 +47,8 @@ def take_over(net: SequenceNet, known: Vocabulary, folder: Path, same_catalogue:
             if name == "item.weight":
                 if same_catalogue:
                     _copy_items(weight, stored[name], known, before)
+            elif name == _PRICE:
+                weight[1:] = stored[name][1 + _price_levels(known, before, same_catalogue)]
             elif name in named:
                 theirs, ours = named[name]
                 place = places_in(theirs, ours)
@@ -66,6 +70,15 @@ def _check_body(own: dict[str, Tensor], stored: dict[str, Tensor]) -> None:
             f"pretrain.source: the net there has another body than this model ({name.removeprefix(_BODY)} is {had} "
             f"there and {has} here); set kind, width, layers and what else shapes the kind as they were there"
         )
+
+
+def _price_levels(known: Vocabulary, before: Vocabulary, same_catalogue: bool) -> Ints:
+    """Return the stored level, from 0 on, for each of the new ones: where its lowest price lies, or by its rank."""
+    ours, theirs = known.price_edges, before.price_edges
+    if same_catalogue:
+        return np.append(0, np.searchsorted(theirs, ours, side="right")).astype(np.int64)
+    # Elsewhere the same prices mean other things; levels hold about as many events each.
+    return np.rint(np.linspace(0, theirs.size, ours.size + 1)).astype(np.int64)
 
 
 def _copy_items(weight: Tensor, stored: Tensor, known: Vocabulary, before: Vocabulary) -> None:
