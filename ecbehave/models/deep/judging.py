@@ -6,7 +6,7 @@ from typing import cast
 
 import polars as pl
 
-from ecbehave.inputs.types import MatrixInput
+from ecbehave.inputs.types import Inputs, MatrixInput
 from ecbehave.metrics.ranking import expected_per_user
 from ecbehave.models.places import lists_and_places
 from ecbehave.models.protocol import Block
@@ -14,6 +14,14 @@ from ecbehave.models.protocol import Block
 #: Users whose lists are judged after each epoch at most, and the length of the lists.
 _JUDGED, _K = 2_000, 10
 METRIC = f"ndcg@{_K}"
+
+
+def later_lists(valid: Inputs | None) -> Inputs | None:
+    """Return the validation window, asked about the users that are judged; None where nobody has a true item."""
+    matrix = None if valid is None else valid.matrix
+    if valid is None or matrix is None or matrix.labels is None or not matrix.labels.height:
+        return None
+    return replace(valid, matrix=judged(matrix))
 
 
 def judged(later: MatrixInput) -> MatrixInput:

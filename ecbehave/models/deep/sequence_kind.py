@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -15,11 +14,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ecbehave.errors import DataError
-from ecbehave.inputs.types import Inputs, MatrixInput, SequenceInput, TableInput
+from ecbehave.inputs.types import Inputs, SequenceInput, TableInput
 from ecbehave.metrics.classification import log_loss
 from ecbehave.models.cf.alike import items_alike
 from ecbehave.models.deep.item_vectors import item_vectors
-from ecbehave.models.deep.judging import judged, ndcg
+from ecbehave.models.deep.judging import later_lists
 from ecbehave.models.deep.sequence_config import SequenceConfig
 from ecbehave.models.deep.vocabulary import Ints, Vocabulary
 from ecbehave.models.labels import pooled
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
 
 _FILE, _NAMES, _NET = "sequence.json", "vocabulary", "net.npz"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-#: How much what was had before may count.
-_REPEATS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
 class SequenceKind(ABC):
@@ -114,22 +111,9 @@ class SequenceKind(ABC):
         # What another net knows of items lies in directions of its own.
         self._begin(history, options, has_alike=how == "alike" or (how == "auto" and source is None))
         self.plan_ = self._foresee(history, valid, options, None if valid else self.plan_)
-        if self.config.repeat_weight == "auto":
-            self._choose_repeats(valid)
-
-    def _choose_repeats(self, valid: Inputs | None) -> None:
-        """Let what was had before count as is best for the lists of the validation window."""
-        matrix = _labelled(valid)
-        if valid is None or matrix is None:
-            return
-        later, lists = judged(matrix), self._lists(self._net)
-
-        def value(weight: float) -> float:
-            blocks = replace(lists, repeat_weight=weight).scores(replace(valid, matrix=later))
-            return ndcg(later, blocks)
-
-        # Of equally good ones the first: where nothing may come again, none counts.
-        self.repeat_weight_ = max(_REPEATS, key=value)
+        later = later_lists(valid)
+        if self.config.repeat_weight == "auto" and later is not None:
+            self.repeat_weight_ = self._lists(self._net).best_repeat_weight(later)
 
     def _foresee(
         self, history: SequenceInput, valid: Inputs | None, options: Options, plan: Plan | None
@@ -148,11 +132,8 @@ class SequenceKind(ABC):
 
     def _judge(self, valid: Inputs | None) -> Judge:
         """Return what tells how good the lists of a net are; without a true item, nothing."""
-        matrix = _labelled(valid)
-        if valid is None or matrix is None:
-            return lambda _: None
-        later = judged(matrix)
-        return lambda net: ndcg(later, self._lists(net).scores(replace(valid, matrix=later)))
+        later = later_lists(valid)
+        return lambda net: None if later is None else self._lists(net).ndcg(later)
 
     def _next_items(self, history: SequenceInput, judge: Judge) -> NextItems:
         from ecbehave.models.deep.next_items import NextItems
@@ -361,12 +342,6 @@ class SequenceKind(ABC):
         model.net_ = model._new_net(0)
         load_net(folder / _NET, model.net_)
         return model
-
-
-def _labelled(data: Inputs | None) -> MatrixInput | None:
-    """Return who had what, with true items; None where there are none."""
-    matrix = None if data is None else data.matrix
-    return None if matrix is None or matrix.labels is None or not matrix.labels.height else matrix
 
 
 def _sequence(data: Inputs) -> SequenceInput:

@@ -1,7 +1,7 @@
 """Lists by a net over sequences: what is known of a user, compared with what stands for each item."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -14,11 +14,15 @@ from ecbehave.inputs.types import Inputs, MatrixInput, SequenceInput
 from ecbehave.models.cf.dense import in_blocks, product, with_repeats
 from ecbehave.models.cf.profiles import Weighing, by_rows
 from ecbehave.models.deep.asking import ask
+from ecbehave.models.deep.judging import ndcg
 from ecbehave.models.deep.sequence_config import SequenceConfig
 from ecbehave.models.deep.sequence_net import SequenceNet
 from ecbehave.models.deep.tokens import Reader
 from ecbehave.models.deep.vocabulary import Ints, Vocabulary
 from ecbehave.models.protocol import Block
+
+#: How much what was had before may count.
+_REPEATS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,15 @@ class Lists:
             return users[rows], found
 
         yield from in_blocks(score, users.size, matrix.items.height)
+
+    def ndcg(self, later: Inputs) -> float:
+        """Return how good the lists of the validation window are; see `judging.ndcg`."""
+        return ndcg(cast("MatrixInput", later.matrix), self.scores(later))
+
+    def best_repeat_weight(self, later: Inputs) -> float:
+        """Return how much what was had before is to count for the best lists of the validation window."""
+        # Of equally good ones the first: where nothing may come again, none counts.
+        return max(_REPEATS, key=lambda weight: replace(self, repeat_weight=weight).ndcg(later))
 
     def states(self, data: Inputs, users: pl.Series) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return what is known of users after their newest event [N, D], and who has any [N]."""
