@@ -1,5 +1,6 @@
 """What nets over sequences bring beside trees, and what they gain by what they learn before any label."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,16 +34,26 @@ NOTE = "one test cutoff; in brackets: 95 % interval over 1,000 paired resamples 
 
 
 def sections(bench: Bench) -> Iterator[Section]:
-    """Judge nets beside trees, and pretraining."""
-    names = bench.configs or ASKED
-    asked = [
-        q for q in QUESTIONS if q.config in names and (bench.has_retailrocket or not q.needs_retailrocket)
-    ]
-    yield from (_beside_trees(question, bench.scratch / "nets" / question.config) for question in asked)
-    source = _source(bench.scratch / "source") if bench.has_retailrocket else None
+    """Judge nets beside trees."""
+    for question in _asked(bench):
+        yield _beside_trees(question, bench.scratch / "nets" / question.config)
+
+
+def pretraining(bench: Bench) -> Iterator[Section]:
+    """Judge what a net learns before any label: from the log itself, or from the other log."""
+    asked = _asked(bench)
+    lends = bench.has_retailrocket and not all(question.needs_retailrocket for question in asked)
+    source = _source(bench.scratch / "source") if lends else None
     for question in asked:
         folder = bench.scratch / "pretraining" / question.config
         yield _pretraining(question, folder, None if question.needs_retailrocket else source)
+
+
+def _asked(bench: Bench) -> list[Question]:
+    names = bench.configs or ASKED
+    return [
+        q for q in QUESTIONS if q.config in names and (bench.has_retailrocket or not q.needs_retailrocket)
+    ]
 
 
 @dataclass(frozen=True)
@@ -67,7 +78,7 @@ def _beside_trees(question: Question, folder: Path) -> Section:
     for name, (kind, *settings) in BESIDE_TREES.items():
         scores, seconds = judged.judge(kind, *settings)
         reference = scores if reference is None else reference
-        rows.append([question.text, name, *_cells(scores, reference), seconds])
+        rows.append(_told([question.text, name, *_cells(scores, reference), seconds]))
     title = f"Nets beside trees: {question.text}"
     return Section(title, HEADER, rows, question.log, judged.ecbehave.commands, [NOTE])
 
@@ -98,7 +109,7 @@ def _pretraining(question: Question, folder: Path, source: Path | None) -> Secti
         for name, settings in ways.items():
             scores, seconds = judged.judge(NET, f"split.train={n_cutoffs}", *settings)
             reference = scores if reference is None else reference
-            rows.append([question.text, n_cutoffs, name, *_cells(scores, reference), seconds])
+            rows.append(_told([question.text, n_cutoffs, name, *_cells(scores, reference), seconds]))
         commands += judged.ecbehave.commands
     title = f"What {NET} gains before any label: {question.text}"
     return Section(title, PRETRAINING_HEADER, rows, question.log, commands, [NOTE])
@@ -108,3 +119,9 @@ def _cells(scores: DataFrame, reference: DataFrame) -> list[str]:
     compared = compare(scores, reference)
     difference = "" if scores is reference else interval(compared["difference"]["auroc"], "+")
     return [interval(compared["model"]["auroc"]), difference]
+
+
+def _told(row: list[str]) -> list[str]:
+    """Return a row of a table that takes long, when it has been shown."""
+    print(f"  {', '.join(row)}", file=sys.stderr, flush=True)
+    return row

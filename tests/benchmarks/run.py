@@ -63,6 +63,7 @@ PARTS: dict[str, Callable[[Bench], Iterable[Section]]] = {
     "deep_beauty": deep_beauty.sections,
     "deep_diginetica": deep_diginetica.sections,
     "nets": nets.sections,
+    "pretraining": nets.pretraining,
     "recbole": nets_speed.sections,
     "diginetica": diginetica.sections,
     "movielens": movielens.sections,
@@ -102,7 +103,11 @@ def main() -> None:
         help="kinds, deep_beauty, deep_diginetica: only these kinds",
     )
     parser.add_argument(
-        "--configs", type=_names, default=[], metavar="NAME,...", help="kinds, nets: only these questions"
+        "--configs",
+        type=_names,
+        default=[],
+        metavar="NAME,...",
+        help="kinds, nets, pretraining: only these questions",
     )
     asked = parser.parse_args()
     if unknown := [p for p in asked.parts if p not in PARTS]:
