@@ -28,6 +28,7 @@ import diginetica
 import ensemble_peers
 import increment
 import kinds
+import large_net
 import movielens
 import neighbours
 import nets
@@ -64,6 +65,7 @@ PARTS: dict[str, Callable[[Bench], Iterable[Section]]] = {
     "deep_diginetica": deep_diginetica.sections,
     "nets": nets.sections,
     "pretraining": nets.pretraining,
+    "large": large_net.sections,
     "recbole": nets_speed.sections,
     "diginetica": diginetica.sections,
     "movielens": movielens.sections,
@@ -91,8 +93,8 @@ def main() -> None:
         "--events",
         type=parse_sizes,
         metavar="N,...",
-        help="sizes of simulated logs, such as 5M,20M,50M (scale, aggregates, increment), or the number of users to "
-        "score (boosting); by default small ones",
+        help="sizes of simulated logs, such as 5M,20M,50M (scale, aggregates, increment, large), or the number of "
+        "users to score (boosting); by default small ones",
     )
     parser.add_argument("--by-group", action="store_true", help="ablation: group by group, too (ten minutes)")
     parser.add_argument(
