@@ -30,7 +30,7 @@ _SMALL_NET: dict[str, Any] = {
     "shared_rows": 4,
     "dropout": 0,
     "input_dropout": 0,
-    "pretrain": {"epochs": 1},
+    "pretrain": {"epochs": 1, "horizon_epochs": 1},
     "training": {"epochs": 3, "batch": 16, "learning_rate": 0.02},
 }
 #: Settings that let a kind learn from a few hundred rows; every other kind takes its defaults.

@@ -67,7 +67,13 @@ CASES = [
     if t != "purchase" or k in ("rfm", "boosting")
 ]
 #: A net over sequences that learns something in a moment.
-SMALL_NET = {"width": 8, "layers": 1, "length": 16, "pretrain": {"epochs": 1}, "training": {"epochs": 2}}
+SMALL_NET = {
+    "width": 8,
+    "layers": 1,
+    "length": 16,
+    "pretrain": {"epochs": 1, "horizon_epochs": 1},
+    "training": {"epochs": 2},
+}
 #: Settings that let a kind learn from a small log; other kinds take their defaults.
 SMALL: dict[str, dict[str, Any]] = {
     "random_forest": {"trees": 40, "min_rows_per_leaf": 5},

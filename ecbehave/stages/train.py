@@ -37,7 +37,7 @@ from ecbehave.stages.stored_models import (
 )
 from ecbehave.tasks import make_task
 
-VERSION = 8
+VERSION = 9
 
 #: Stages before this one; their settings must be the same when the model scores.
 MADE_WITH = (ingest, clean, features)

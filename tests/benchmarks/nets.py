@@ -91,16 +91,18 @@ def _source(folder: Path) -> Path:
 
 
 def _pretraining(question: Question, folder: Path, source: Path | None) -> Section:
+    no_items, no_horizons = "model.pretrain.epochs=0", "model.pretrain.horizons=[]"
     ways: dict[str, Sequence[str]] = {
-        NO_PRETRAINING: ("model.pretrain.epochs=0",),
-        "next items, 5 epochs": (),
-        "next items, then events within 7 and 28 days": ("model.pretrain.horizons=[7d, 28d]",),
+        NO_PRETRAINING: (no_items, no_horizons),
+        "next items": (no_horizons,),
+        "events within 7 and 28 days": (no_items,),
+        "both": (),
     }
     if source is not None:
         other = (f"model.pretrain.source={source}", "model.pretrain.same_catalogue=false")
         ways |= {
-            "Retailrocket's net": (*other, "model.pretrain.epochs=0"),
-            "Retailrocket's net, then next items, 5 epochs": other,
+            "Retailrocket's net": (*other, no_items, no_horizons),
+            "Retailrocket's net, then both": other,
         }
     rows, commands = [], []
     for n_cutoffs in ("1", "8"):

@@ -287,13 +287,22 @@ def test_without_labels_every_epoch_is_run():
     assert model.plan_.epochs == 3  # type: ignore[attr-defined]
 
 
-def test_no_more_lists_are_judged_than_need_be(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("per_item", "fewest", "most"),
+    [(0, 37, 99), (37, 1, 99), (1_000, 1, 37)],
+    ids=["large catalogue", "middling catalogue", "small catalogue"],
+)
+def test_no_more_lists_are_judged_than_need_be(
+    monkeypatch: pytest.MonkeyPatch, per_item: int, fewest: int, most: int
+):
     data = two_tastes()
     labels = data.labels.filter(pl.col("user_id") != "u0001")  # type: ignore[union-attr]
     asked = data.users.with_columns(is_asked=pl.col("user_id") != "u0002")
     # The other way round by hash.
     asked = asked.with_columns(user_hash=(39 - pl.int_range(pl.len())).cast(pl.UInt64))
-    monkeypatch.setattr(judging, "_JUDGED", 37)
+    monkeypatch.setattr(judging, "_SCORES", per_item * data.items.height)
+    monkeypatch.setattr(judging, "_FEWEST", fewest)
+    monkeypatch.setattr(judging, "_MOST", most)
     found = judging.judged(replace(data, users=asked, labels=labels))
     chosen = found.users.filter("is_asked")["user_id"].to_list()
     assert chosen == [f"u{n:04d}" for n in range(3, 40)]

@@ -151,7 +151,7 @@ def test_weights_that_are_no_weights(tmp_path: Path):
 
 def test_what_was_taken_over_can_stay_as_it_is(tmp_path: Path):
     source = train_source(tmp_path, returners(), event_weights={"purchase": 1.0})
-    pretrain = {"source": "source", "epochs": 0, "freeze": "body"}
+    pretrain = {"source": "source", "epochs": 0, "horizons": [], "freeze": "body"}
     model = make("rnn", pretrain=pretrain).fit([returners()], [], options(tmp_path, ONCE))
     theirs, found = source.net_.state_dict(), model.net_.state_dict()
     for name, weight in found.items():

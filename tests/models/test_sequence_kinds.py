@@ -210,10 +210,10 @@ def test_pretraining_comes_first_and_sees_no_label():
     options = Options(seed=0, threads=1, watcher=watching)
     make("rnn", pretrain={"epochs": 2}).fit([returners(), returners(1)], [returners(2)], options)
     names = [curves.name for curves in watching.curves]
-    assert names == ["rnn, next items before labels", "rnn, labels"]
-    assert len(watching.curves[0].loss) == 2
-    assert watching.curves[0].metric == ()
-    assert len(watching.curves[1].metric) == len(watching.curves[1].loss)
+    assert names == ["rnn, next items before labels", "rnn, events ahead", "rnn, labels"]
+    assert [len(curves.loss) for curves in watching.curves[:2]] == [2, 5]
+    assert [curves.metric for curves in watching.curves[:2]] == [(), ()]
+    assert len(watching.curves[2].metric) == len(watching.curves[2].loss)
 
 
 def test_pretraining_reads_the_first_cutoff_alone():
@@ -235,14 +235,14 @@ def test_pretraining_reads_the_first_cutoff_alone():
 def test_no_pretraining_where_it_is_left_out():
     watching = Watching()
     options = Options(seed=0, threads=1, watcher=watching)
-    make("rnn", pretrain={"epochs": 0}).fit([returners()], [], options)
+    make("rnn", pretrain={"epochs": 0, "horizons": []}).fit([returners()], [], options)
     assert [curves.name for curves in watching.curves] == ["rnn, labels"]
 
 
 def test_no_pretraining_where_nothing_can_be_foreseen():
     watching = Watching()
     options = Options(seed=0, threads=1, watcher=watching)
-    make("rnn", event_weights={"view": 1.0}).fit([returners()], [], options)
+    make("rnn", event_weights={"view": 1.0}, pretrain={"horizons": ["400d"]}).fit([returners()], [], options)
     assert [curves.name for curves in watching.curves] == ["rnn, labels"]
 
 
@@ -306,9 +306,9 @@ def test_what_is_after_the_cutoff_is_not_read():
 @pytest.mark.parametrize(
     ("freeze", "learned"),
     [
-        ("nothing", {"item", "of_events", "of_instants", "encoder", "head"}),
-        ("items", {"of_events", "of_instants", "encoder", "head"}),
-        ("body", {"head"}),
+        ("nothing", {"item", "of_events", "of_instants", "encoder", "ahead", "head"}),
+        ("items", {"of_events", "of_instants", "encoder", "ahead", "head"}),
+        ("body", {"ahead", "head"}),
     ],
 )
 def test_what_is_frozen_stays_as_it_was_pretrained(freeze: str, learned: set[str]):
@@ -372,7 +372,8 @@ def test_items_that_are_alike_begin_alike(question: str, item_vectors: str, is_a
 def test_with_few_labels_a_net_says_what_a_logistic_regression_does():
     """At first, all that counts is what is known of the whole history."""
     data = returners()
-    model = make("rnn", training={"epochs": 1, "learning_rate": 1e-9}).fit([data], [], ONCE)
+    model: Any = make("rnn", pretrain={"horizons": []}, training={"epochs": 1, "learning_rate": 1e-9})
+    model.fit([data], [], ONCE)
     reader = Reader(model.vocabulary_, [data.sequence])  # type: ignore[list-item]
     span = reader.histories(0, np.arange(data.table.n_rows), 8)  # type: ignore[union-attr]
     known, label = reader.query(0, span).astype(np.float64), data.table.label  # type: ignore[union-attr]

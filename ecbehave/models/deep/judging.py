@@ -11,8 +11,11 @@ from ecbehave.metrics.ranking import expected_per_user
 from ecbehave.models.places import lists_and_places
 from ecbehave.models.protocol import Block
 
-#: Users whose lists are judged after each epoch at most, and the length of the lists.
-_JUDGED, _K = 2_000, 10
+#: Length of the lists that are judged after each epoch.
+_K = 10
+#: So many scores are computed for them at about most, which is what it costs; and for these users, however many items
+#: there are: the fewer users, the more does chance decide about when to stop.
+_SCORES, _FEWEST, _MOST = 100_000_000, 2_000, 20_000
 METRIC = f"ndcg@{_K}"
 
 
@@ -26,9 +29,10 @@ def later_lists(valid: Inputs | None) -> Inputs | None:
 
 def judged(later: MatrixInput) -> MatrixInput:
     """Return the same, asked about no more users than are judged after each epoch, all of them with true items."""
+    most = min(max(_SCORES // max(later.items.height, 1), _FEWEST), _MOST)
     labels = cast("pl.DataFrame", later.labels)
     has_labels = pl.col("user_id").is_in(labels["user_id"].unique().implode())
-    chosen = later.users.filter(pl.col("is_asked") & has_labels).sort("user_hash", "user_id").head(_JUDGED)
+    chosen = later.users.filter(pl.col("is_asked") & has_labels).sort("user_hash", "user_id").head(most)
     is_chosen = pl.col("user_id").is_in(chosen["user_id"].implode())
     users = later.users.with_columns(is_asked=is_chosen)
     return replace(later, users=users, labels=labels.filter(is_chosen))

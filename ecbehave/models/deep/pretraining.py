@@ -38,19 +38,26 @@ class Pretraining:
             history: what is known at the first train cutoff: no label is in it.
             seed: of the run.
         """
-        pretrain, reader = self.config.pretrain, Reader(self.known, [history])
-        data = [history.ends, history.now]
-        items = NextItems(reader, self.config, lambda _: None)
+        pretrain = self.config.pretrain
+        items = NextItems(Reader(self.known, [history]), self.config, lambda _: None)
         is_learned = pretrain.epochs > 0 and items.has_targets
         if is_learned:
+            data = [history.ends, history.now]
             self.learn(items, "next items before labels", data, Plan(pretrain.epochs))
-        if self.net.ahead is not None:
-            ahead = Ahead(reader, pretrain.horizons, self.config.length, self.config.training.batch)
-            if ahead.has_targets:
-                self.net.ahead.scale(ahead.known(np.random.default_rng(seed)))
-                self.learn(ahead, "events ahead", data, Plan(pretrain.horizon_epochs))
+        self.look_ahead(history, seed)
         if is_learned or pretrain.source is not None:
             self.net.freeze(pretrain.freeze)
+
+    def look_ahead(self, history: SequenceInput, seed: int) -> None:
+        """Learn to foresee the events ahead, where there is a head for them; see `run`."""
+        if self.net.ahead is None:
+            return
+        pretrain, reader = self.config.pretrain, Reader(self.known, [history])
+        ahead = Ahead(reader, pretrain.horizons, self.config.length, self.config.training.batch)
+        if ahead.has_targets:
+            self.net.ahead.scale(ahead.known(np.random.default_rng(seed)))
+            data = [history.ends, history.now]
+            self.learn(ahead, "events ahead", data, Plan(pretrain.horizon_epochs))
 
     def with_foreseen(self, known: NDArray[np.float32], reader: Reader, span: Span) -> NDArray[np.float32]:
         """Return what is known of whole histories [N, Q] and what is foreseen of them, where anything is [N, Q + A]."""

@@ -22,9 +22,9 @@ class Pretrain(Section):
     and only the body of the net is shared."""
     epochs: Annotated[int, Field(ge=0)] = 5
     """Passes over the histories before the first train cutoff; 0 leaves it out."""
-    horizons: list[Duration] = Field(default_factory=list)
-    """Times ahead: after the next items, learn which types of events come within each of them, as of instants anywhere
-    in these histories."""
+    horizons: list[Duration] = Field(default=[parse_duration("7d"), parse_duration("28d")])
+    """Times ahead: where a label is the question, learn after the next items which types of events come within each of
+    these times, as of instants anywhere in these histories; `[]` leaves it out."""
     horizon_epochs: Annotated[int, Field(gt=0)] = 5
     """Passes for `horizons`, over four instants of each user."""
     freeze: Literal["nothing", "items", "body"] = "items"

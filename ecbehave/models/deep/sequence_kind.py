@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from ecbehave.models.deep.encoders import Encoder
     from ecbehave.models.deep.next_items import NextItems
+    from ecbehave.models.deep.pretraining import Pretraining
     from ecbehave.models.deep.sequence_lists import Lists
     from ecbehave.models.deep.sequence_net import SequenceNet
     from ecbehave.models.deep.shards import Objective
@@ -66,6 +67,8 @@ class SequenceKind(ABC):
         self.repeat_weight_ = 0.0 if config.repeat_weight == "auto" else config.repeat_weight
         self.vocabulary_: Vocabulary | None = None
         self.net_: SequenceNet | None = None
+        self.n_horizons_ = 0
+        """Times ahead that the net has been taught to look; none where lists are the question."""
         self.base_ = 0.0
         """Log-odds of who has no events."""
         self.usual_ = np.empty(0, np.float32)
@@ -92,7 +95,7 @@ class SequenceKind(ABC):
         return self
 
     def fit_vectors(self, history: Inputs, options: Options) -> Self:
-        """Learn to foresee the next items for `pretrain.epochs`, and no label; see `user_vectors`.
+        """Learn what comes before labels, see `Pretrain`, and no label; see `user_vectors`.
 
         Raises:
             DataError: there is nothing to learn from.
@@ -102,12 +105,15 @@ class SequenceKind(ABC):
         known = _sequence(history)
         self.vocabulary_ = Vocabulary.of(known, self.config.min_events, self.config.shared_rows)
         self.plan_ = Plan(self.config.pretrain.epochs)
+        self.n_horizons_ = len(self.config.pretrain.horizons)
         self._begin(known, options, has_alike=self.config.item_vectors == "alike")
         self._foresee(known, None, options, self.plan_)
+        self._pretraining(options).look_ahead(known, options.seed)
         return self
 
     def _fit_items(self, history: SequenceInput, valid: Inputs | None, options: Options) -> None:
         how, source = self.config.item_vectors, self.config.pretrain.source
+        self.n_horizons_ = 0
         # What another net knows of items lies in directions of its own.
         self._begin(history, options, has_alike=how == "alike" or (how == "auto" and source is None))
         self.plan_ = self._foresee(history, valid, options, None if valid else self.plan_)
@@ -167,12 +173,12 @@ class SequenceKind(ABC):
 
     def _fit_labels(self, train: Sequence[Inputs], valid: Sequence[Inputs], options: Options) -> None:
         from ecbehave.models.deep.labelled import Labelled
-        from ecbehave.models.deep.pretraining import Pretraining
         from ecbehave.models.deep.tokens import Reader, Span
 
         labelled = [part for part in train if part.table is not None]
         label = pooled([_table(part) for part in labelled]).label
         self.base_ = float(np.log(label.mean() / (1 - label.mean())))
+        self.n_horizons_ = len(self.config.pretrain.horizons)
         self._begin(_sequence(labelled[0]), options, has_alike=self.config.item_vectors == "alike")
         reader = Reader(self._known, [_sequence(part) for part in labelled])
         length = self.config.length
@@ -191,18 +197,23 @@ class SequenceKind(ABC):
         )
         self.usual_ = known.mean(axis=0)
 
-        def learn(
-            objective: Objective[SequenceNet], name: str, data: Sequence[NDArray[Any]], plan: Plan
-        ) -> None:
-            self._learn(objective, options, name, data, plan)
-
-        pretraining = Pretraining(self._net, self._known, self.config, learn)
+        pretraining = self._pretraining(options)
         pretraining.run(_sequence(labelled[0]), options.seed)
         self._net.head.begin(pretraining.with_foreseen(known, reader, span), label[has_any])
         judge = partial(self._minus_log_loss, valid)
         objective = Labelled(reader, span, label[has_any], self.config.training.batch, judge)
         plan = None if valid else self.plan_
         self.plan_ = self._learn(objective, options, "labels", [span.end, span.now, label], plan)
+
+    def _pretraining(self, options: Options) -> Pretraining:
+        from ecbehave.models.deep.pretraining import Pretraining
+
+        def learn(
+            objective: Objective[SequenceNet], name: str, data: Sequence[NDArray[Any]], plan: Plan
+        ) -> None:
+            self._learn(objective, options, name, data, plan)
+
+        return Pretraining(self._net, self._known, self.config, learn)
 
     def _begin(self, history: SequenceInput, options: Options, *, has_alike: bool) -> None:
         """Draw the first weights, or take over those of a stored net that knows nothing from after the histories.
@@ -297,7 +308,7 @@ class SequenceKind(ABC):
 
         rng = generator(seed)
         net = SequenceNet(
-            Sizes.of(self._known, len(self.config.pretrain.horizons)),
+            Sizes.of(self._known, self.n_horizons_),
             self.encoder(rng),
             self.config.width,
             self.config.input_dropout,
@@ -315,6 +326,7 @@ class SequenceKind(ABC):
             "base": self.base_,
             "usual": self.usual_.tolist(),
             "repeat_weight": self.repeat_weight_,
+            "n_horizons": self.n_horizons_,
             "epochs": plan.epochs,
             "cuts": list(plan.cuts),
         }
@@ -336,6 +348,7 @@ class SequenceKind(ABC):
         with reading(folder / _FILE):
             model.base_ = float(stored["base"])
             model.repeat_weight_ = float(stored["repeat_weight"])
+            model.n_horizons_ = int(stored["n_horizons"])
             model.usual_ = np.array([float(value) for value in stored["usual"]], np.float32)
             model.plan_ = Plan(int(stored["epochs"]), tuple(int(epoch) for epoch in stored["cuts"]))
         model.vocabulary_ = Vocabulary.load(folder, _NAMES)
