@@ -9,10 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from planted import CUTOFF, ONCE, VIEWS, Event, event_log, known_before, make, returners
 
-from ecbehave.inputs.types import SequenceInput
+from ecbehave.inputs.types import Inputs, SequenceInput
 from ecbehave.metrics.classification import auroc
 from ecbehave.models.deep.ahead import Ahead, Asked, before
-from ecbehave.models.deep.pretraining import Pretraining
 from ecbehave.models.deep.tokens import Reader
 from ecbehave.models.deep.vocabulary import Vocabulary
 
@@ -151,15 +150,8 @@ def foreseen(model: Any, data: SequenceInput) -> NDArray[np.floating]:
 
 
 def test_the_net_foresees_events_before_it_is_shown_any_label() -> None:
-    data = known_before(event_log(regular(0)))
-    model = net(horizon_epochs=12)
-    model.vocabulary_ = Vocabulary.of(data, 1, 4)
-    model._begin(data, ONCE, has_alike=False)
-
-    def learn(objective: Any, name: str, arrays: Any, plan: Any) -> None:
-        model._learn(objective, ONCE, name, arrays, plan)
-
-    Pretraining(model.net_, model.vocabulary_, model.config, learn).run(data, 0)
+    known = Inputs(CUTOFF, sequence=known_before(event_log(regular(0))))
+    model = net(horizon_epochs=12).fit_vectors(known, ONCE)
     asked = known_before(event_log(regular(1)))
     is_regular = np.arange(120) % 2
     assert auroc(is_regular, foreseen(model, asked)) > 0.9

@@ -252,6 +252,7 @@ def test_stops_by_the_validation_window():
     model = make("rnn", **VIEWS, training={"epochs": 60, "patience": 2, "batch": 8, "learning_rate": 0.02})
     model.fit([walkers().as_history()], [walkers(seed=1)], options)
     [curves] = watching.curves
+    assert model.net_.ahead is None
     assert curves.ended == "patience"
     assert curves.metric_name == "ndcg@10"
     assert max(curves.metric) == curves.metric[curves.best - 1] > 0.9

@@ -18,7 +18,7 @@ from ecbehave.models import input_types, making, model_class
 from ecbehave.models.protocol import Options
 from ecbehave.models.storage import check_folder
 
-NET = SETTINGS["rnn"] | VIEWS | {"kind": "rnn", "pretrain": {"epochs": 12}}
+NET = SETTINGS["rnn"] | VIEWS | {"kind": "rnn", "pretrain": {"epochs": 12, "horizon_epochs": 1}}
 BASE = SETTINGS["boosting"] | {"kind": "boosting"}
 NOISE = "count_view_7d"
 

@@ -16,7 +16,7 @@ NET: dict[str, Any] = {
     "width": 8,
     "layers": 1,
     "training": {"epochs": 1},
-    "pretrain": {"epochs": 0},
+    "pretrain": {"epochs": 0, "horizons": []},
 }
 CHURN = {"task": {"kind": "churn", "active_within": "21d", "horizon": "14d"}}
 

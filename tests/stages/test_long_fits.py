@@ -28,7 +28,7 @@ NET = {
     "kind": "rnn",
     "width": 8,
     "layers": 1,
-    "pretrain": {"epochs": 0},
+    "pretrain": {"epochs": 0, "horizons": []},
     "training": {"epochs": 2, "patience": 9, "batch": 64, "learning_rate": 0.01, "device": "cpu"},
 }
 MOMENT = Moment("net", 3, 20, 0.2, 1.25, 0.0512, "ndcg@10", 12_345.6, "events", 130, is_epoch_end=True)

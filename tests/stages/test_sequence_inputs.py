@@ -233,7 +233,13 @@ def test_pairs_have_table_and_matrix_beside_it(tmp_path: Path) -> None:
 
 def test_a_vote_with_trees_is_told_apart_by_family(tmp_path: Path) -> None:
     """Permutation shuffles the table of the one, and leaves the sequences of the other alone."""
-    net = {"kind": "rnn", "width": 8, "layers": 1, "training": {"epochs": 1}, "pretrain": {"epochs": 0}}
+    net = {
+        "kind": "rnn",
+        "width": 8,
+        "layers": 1,
+        "training": {"epochs": 1},
+        "pretrain": {"epochs": 0, "horizons": []},
+    }
     members = [net, {"kind": "boosting", "max_trees": 5, "min_rows_per_leaf": 5}]
     settings = CHURN | {
         "model": {"kind": "voting", "members": members},
