@@ -84,6 +84,7 @@ class SequenceConfig(ModelConfig):
     half_life: Duration = parse_duration("60d")
     """Time after which what was had before counts half; see `repeat_weight`."""
     pretrain: Pretrain = Field(default_factory=Pretrain)
-    """Learning to foresee the next items first, where the question is another one: churn, or purchase of anything."""
+    """Learning to foresee the next items and events first, where the question is another one: churn, or purchase of
+    anything."""
     training: Training = Field(default_factory=Training)
     """How the net is trained."""

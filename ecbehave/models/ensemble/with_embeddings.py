@@ -33,9 +33,9 @@ class WithEmbeddingsConfig(ModelConfig):
     base: Annotated[Base, Field(validate_default=True)] = cast("ModelConfig", {"kind": "boosting"})
     """The model, chosen by `kind`, of those that read the table."""
     net: Annotated[Net, Field(validate_default=True)] = cast("ModelConfig", {"kind": "transformer"})
-    """The net, chosen by `kind`, of those over sequences. It learns to foresee the next items in the histories before
-    the first train cutoff, for `pretrain.epochs`, and is shown no label; `pretrain.source` lets it begin with another
-    run's."""
+    """The net, chosen by `kind`, of those over sequences. It learns to foresee the next items, and the events ahead
+    (`pretrain`), in the histories before the first train cutoff, and is shown no label; `pretrain.source` lets it begin
+    with another run's."""
 
     @model_validator(mode="after")
     def _learns_something(self) -> Self:
