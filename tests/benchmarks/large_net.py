@@ -28,7 +28,7 @@ from ecbehave.models.protocol import Options
 LAYERS = 8
 #: Width to about how many weights there are, those of items not counted in.
 WIDTHS = {512: "20M", 1024: "84M"}
-DEFAULT = 1_000_000
+DEFAULT = 300_000
 SECONDS = 120.0
 #: Rows and columns of the matrices whose product tells how fast the device can be; and how often it is computed.
 _SIZE = {"cuda": 8192, "cpu": 2048}
@@ -75,7 +75,7 @@ def _cells(done: Measured) -> list[str]:
         f"{told['n_weights'] / 1e6:,.0f}M",
         f"{told['device']}, {told['precision']}",
         f"{told['per_second']:,.0f}",
-        f"{used:.0%} of {told['limit'] / 1e12:,.1f} TFLOP/s",
+        f"{used:.0%} of {told['limit'] / 1e9:,.0f} GFLOP/s",
         gigabytes(done.peak_bytes),
         gigabytes(told["device_bytes"]) if told["device_bytes"] else "-",
     ]
@@ -143,6 +143,7 @@ def _history(folder: Path) -> Inputs:
 def _limit(device: torch.device, precision: torch.dtype) -> float:
     """Return how many operations a product of two large matrices does a second."""
     size = _SIZE[device.type]
+    torch.set_num_threads(os.cpu_count() or 1)
     a, b = torch.ones(2, size, size, device=device)
 
     def multiply() -> None:
