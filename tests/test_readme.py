@@ -110,9 +110,15 @@ def test_every_shipped_config_loads(path: Path) -> None:
     assert path.read_text(encoding="utf-8").startswith("# ")
 
 
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace for several configs, which share what is the same for all."""
+    return tmp_path_factory.mktemp("workspace")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["churn_baseline", "purchase_baseline", "preference_baseline"])
-def test_every_shipped_baseline_config_runs(name: str, tmp_path: Path) -> None:
-    done = shell(f"ecbehave run --config configs/{name}.yaml --workspace {tmp_path} --quiet", ROOT)
+def test_every_shipped_baseline_config_runs(name: str, workspace: Path) -> None:
+    done = shell(f"ecbehave run --config configs/{name}.yaml --workspace {workspace} --quiet", ROOT)
     assert done.returncode == 0, done.stderr
-    assert list(tmp_path.glob(f"{name}/predictions/as_of=*/scores.parquet"))
+    assert list(workspace.glob(f"{name}/predictions/as_of=*/scores.parquet"))

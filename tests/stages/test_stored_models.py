@@ -35,7 +35,7 @@ def first(shop: Shop, *, refit: bool = False, seed: int = 0, **settings: Any) ->
 
 def second(shop: Shop, **settings: Any) -> Runs:
     """The run that begins with it; the folder is named as a person would, from where the YAML file is."""
-    model = NET | {"pretrain": {"source": "work/first", "epochs": 1}}
+    model = NET | {"pretrain": {"source": "work/first", "epochs": 1, "horizon_epochs": 1}}
     return Runs(shop, shop.config("second", **{"task": CHURN, "split": LATE, "model": model} | settings))
 
 
@@ -68,7 +68,7 @@ def test_another_source_makes_another_model(shop: Shop) -> None:
 def test_a_source_that_knows_the_labels(members: bool, shop: Shop) -> None:
     """Also where the net is only a part of the model."""
     first(shop, split={"step": "7d", "train": 1}).do(*TO_TRAIN)
-    net = NET | {"pretrain": {"source": "work/first", "epochs": 1}}
+    net = NET | {"pretrain": {"source": "work/first", "epochs": 1, "horizon_epochs": 1}}
     model = {"kind": "voting", "members": [{"kind": "rfm"}, net]} if members else net
     asked = second(shop, model=model)
     asked.do("ingest", "clean", "features")
