@@ -167,9 +167,11 @@ def test_what_is_read() -> None:
 
 def test_a_net_that_would_learn_nothing_is_refused() -> None:
     with pytest.raises(
-        ValidationError, match=r"net\.pretrain\.epochs: 0 leaves a net that has learned nothing"
+        ValidationError,
+        match=r"net\.pretrain\.epochs: 0 and horizons: \[\] leave a net that has learned nothing",
     ):
-        config(net=NET | {"pretrain": {"epochs": 0}})
+        config(net=NET | {"pretrain": {"epochs": 0, "horizons": []}})
+    assert config(net=NET | {"pretrain": {"epochs": 0, "horizons": ["7d"]}}).net.pretrain.horizons
     with pytest.raises(ValidationError) as caught:
         config(net={"kind": "dnn"})
     assert caught.value.errors()[0]["type"] == "union_tag_invalid"

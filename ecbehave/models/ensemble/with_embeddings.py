@@ -40,8 +40,10 @@ class WithEmbeddingsConfig(ModelConfig):
     @model_validator(mode="after")
     def _learns_something(self) -> Self:
         pretrain = cast("Any", self.net).pretrain
-        if pretrain.epochs == 0 and pretrain.source is None:
-            raise ValueError("net.pretrain.epochs: 0 leaves a net that has learned nothing; set it above 0")
+        if pretrain.epochs == 0 and not pretrain.horizons and pretrain.source is None:
+            raise ValueError(
+                "net.pretrain.epochs: 0 and horizons: [] leave a net that has learned nothing; set epochs above 0"
+            )
         return self
 
     def parts(self) -> dict[str, ModelConfig]:
