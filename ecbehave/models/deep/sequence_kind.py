@@ -48,8 +48,8 @@ class SequenceKind(ABC):
     """A net over the events of each user; the encoder of the kind reads them in order.
 
     Lists and pairs: the net learns to foresee the next items of everybody's history, and an item's score is the
-    product of what is known after the newest event with what stands for the item. A label: after that, the net learns
-    the labels of the train cutoffs.
+    product of what is known after the newest event with what stands for the item. A label: after that, and after the
+    types of events that come within some times ahead, the net learns the labels of the train cutoffs.
     """
 
     config_class: ClassVar[type[SequenceConfig]]
