@@ -21,7 +21,7 @@ from ecbehave.errors import ArtifactError, ConfigError, EcbehaveError, GateError
 if TYPE_CHECKING:
     from ecbehave.artifacts import Outcome
     from ecbehave.config import Config
-    from ecbehave.config_file import Loaded
+    from ecbehave.config.file import Loaded
     from ecbehave.progress import Progress
     from ecbehave.stages import Context
 
@@ -238,7 +238,7 @@ def _through_gate(stage: Any, context: "Context") -> "tuple[Outcome, GateError |
 
 
 def _load(config: Path, overrides: list[str] | None, workspace: str | None) -> "Loaded[Config]":
-    from ecbehave.config_file import load
+    from ecbehave.config.file import load
     from ecbehave.models import config_class
 
     return load(config, config_class(), overrides or [], workspace)
@@ -330,7 +330,7 @@ def _size(text: str) -> int:
 
 
 def _seconds(text: str) -> float:
-    from ecbehave.config import parse_duration
+    from ecbehave.config.values import parse_duration
 
     if text in ("0", "0s"):
         return 0.0
@@ -500,7 +500,7 @@ def simulate_command(
 @config_app.command("show")
 def config_show(config: ConfigPath, overrides: Overrides = None, workspace: WorkspaceDir = None) -> None:
     """Print the resolved config, defaults filled in and secrets left out."""
-    from ecbehave.config_yaml import to_yaml
+    from ecbehave.config.yaml import to_yaml
 
     print(to_yaml(_load(config, overrides, workspace).public), end="")
 
@@ -508,7 +508,7 @@ def config_show(config: ConfigPath, overrides: Overrides = None, workspace: Work
 @config_app.command("schema")
 def config_schema() -> None:
     """Print the JSON Schema of the YAML, for editors."""
-    from ecbehave.config_reference import json_schema
+    from ecbehave.config.reference import json_schema
     from ecbehave.models import config_class
 
     print(json.dumps(json_schema(config_class()), indent=2))

@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from ecbehave.config import Split, format_duration
+from ecbehave.config.split import Split
+from ecbehave.config.values import format_duration
 from ecbehave.errors import DataError
 
 _DAY = timedelta(days=1)

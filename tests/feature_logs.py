@@ -9,7 +9,7 @@ import polars as pl
 from hypothesis import strategies as st
 
 from ecbehave.buckets import user_hash
-from ecbehave.config import FeatureGroup
+from ecbehave.config.features import FeatureGroup
 from ecbehave.inputs.facts import LogFacts
 from ecbehave.inputs.table import Catalogue
 from ecbehave.schema import EVENT_COLUMNS, TS

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from scipy.sparse import csr_array
 
-from ecbehave.config import ModelConfig
+from ecbehave.config.model import ModelConfig
 from ecbehave.inputs.types import Inputs, MatrixInput, SequenceInput, TableInput
 from ecbehave.models import KINDS, PLAIN, config_class, model_class
 from ecbehave.models.protocol import Block, Options

@@ -9,7 +9,7 @@ import polars as pl
 from shops import Shop
 
 from ecbehave.artifacts import Artifact, Outcome, Workspace
-from ecbehave.config_file import load
+from ecbehave.config.file import load
 from ecbehave.models import config_class
 from ecbehave.progress import Progress
 from ecbehave.stages import Context

@@ -9,10 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 
-from ecbehave.config import Config, Duration, ModelConfig, ProbabilityDecision, format_duration
-from ecbehave.config_file import Loaded, load
-from ecbehave.config_reference import json_schema, reference
-from ecbehave.config_yaml import to_yaml
+from ecbehave.config import Config
+from ecbehave.config.decision import ProbabilityDecision
+from ecbehave.config.file import Loaded, load
+from ecbehave.config.model import ModelConfig
+from ecbehave.config.reference import json_schema, reference
+from ecbehave.config.values import Duration, format_duration
+from ecbehave.config.yaml import to_yaml
 from ecbehave.errors import ConfigError
 from ecbehave.models import config_class
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from shops import PREFERENCE, Shop
 
-from ecbehave.config_file import Loaded, load
+from ecbehave.config.file import Loaded, load
 from ecbehave.errors import ConfigError
 from ecbehave.models import config_class
 

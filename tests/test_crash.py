@@ -316,7 +316,7 @@ def test_batches_whose_source_is_gone_survive_death_before_every_change(appended
         from importlib import import_module
         from ecbehave.artifacts import Workspace
         from ecbehave.cli import app
-        for module in ("stages.ingest", "models", "config_file", "sources"):
+        for module in ("stages.ingest", "models", "config.file", "sources"):
             import_module("ecbehave." + module)
 
         old = next((start / "events_raw" / "events").iterdir())

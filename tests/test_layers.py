@@ -14,8 +14,7 @@ LAYERS = (
     {"cli"},
     {"stages"},
     {"tasks", "inputs", "models", "sources", "report", "progress", "simulate"},
-    {"metrics", "windows", "artifacts", "schema", "tables", "buckets", "config", "config_file", "config_yaml",
-     "config_words", "config_reference", "memory", "parallel"},
+    {"metrics", "windows", "artifacts", "schema", "tables", "buckets", "config", "memory", "parallel"},
     {"errors", "__init__"},
 )  # fmt: skip
 #: Parts of one line that know nothing of each other; a model may know the form of its input, and make it ready.

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ecbehave.config import Split
+from ecbehave.config.split import Split
 from ecbehave.errors import DataError
 from ecbehave.windows import Splits, Window, chain, make_origins, make_splits, midnight
 

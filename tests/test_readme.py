@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from shops import ROOT
 
-from ecbehave.config_file import load
-from ecbehave.config_reference import reference
+from ecbehave.config.file import load
+from ecbehave.config.reference import reference
 from ecbehave.models import KINDS, config_class
 from ecbehave.stages.rules import row_rule
 
@@ -91,7 +91,7 @@ def test_the_config_reference_is_generated() -> None:
 
 
 def test_every_rule_and_kind_is_described() -> None:
-    from ecbehave.config import Clean
+    from ecbehave.config.clean import Clean
 
     rules = set(re.findall(r'"([a-z]+_[a-z_]+)"', str(row_rule(Clean(), "UTC", needs_item=True))))
     assert {"missing_user", "absurd_quantity"} <= rules

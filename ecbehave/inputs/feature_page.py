@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from ecbehave.config import Candidates, RankedCandidates
+from ecbehave.config.task import Candidates, RankedCandidates
 from ecbehave.inputs.catalogue import ALWAYS, GROUPS, Group
 from ecbehave.inputs.facts import ANY, LogFacts
 from ecbehave.inputs.feature_names import ALL, FeatureName

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ecbehave.config import Candidates
+from ecbehave.config.task import Candidates
 from ecbehave.inputs.catalogue.activity import distinct_days
 from ecbehave.inputs.facts import ANY, LogFacts
 from ecbehave.inputs.feature_names import ALL, FeatureName

@@ -13,7 +13,8 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from ecbehave.config import RankedCandidates, format_duration
+from ecbehave.config.task import RankedCandidates
+from ecbehave.config.values import format_duration
 from ecbehave.inputs.facts import ANY
 from ecbehave.inputs.feature_names import FeatureName
 from ecbehave.inputs.types import MatrixInput

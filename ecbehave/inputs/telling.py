@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 
-from ecbehave.config import duration_in_words, parse_duration
+from ecbehave.config.values import duration_in_words, parse_duration
 from ecbehave.inputs.facts import ANY
 from ecbehave.inputs.feature_names import ALL, FeatureName
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from ecbehave.buckets import user_hash
-from ecbehave.config import Encode, Impute, Normalise
+from ecbehave.config.features import Encode, Impute, Normalise
 from ecbehave.inputs.facts import LogFacts
 from ecbehave.inputs.sequence_events import COLUMNS, UserEvents, user_events
 from ecbehave.schema import TABLE_KEYS, TARGETS

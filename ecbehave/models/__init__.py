@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, create_model
 
-from ecbehave.config import Config, ModelConfig
+from ecbehave.config import Config
+from ecbehave.config.model import ModelConfig
 from ecbehave.errors import ConfigError
 from ecbehave.models.protocol import InputType, Model, Reads
 

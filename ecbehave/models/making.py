@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ecbehave.config import ModelConfig
+from ecbehave.config.model import ModelConfig
 from ecbehave.models import COMPOSITE, model_class
 from ecbehave.models.protocol import Output, Predictor
 from ecbehave.models.single import Single

@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ecbehave.config import Features, ModelConfig
+from ecbehave.config.features import Features
+from ecbehave.config.model import ModelConfig
 from ecbehave.errors import DataError
 from ecbehave.inputs.transform.selection import Dropped, all_but_best, constants, near_duplicates
 from ecbehave.inputs.transform.transformer import Transformer

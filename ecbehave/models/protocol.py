@@ -11,7 +11,8 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from ecbehave.config import Features, ModelConfig
+from ecbehave.config.features import Features
+from ecbehave.config.model import ModelConfig
 from ecbehave.inputs.types import Inputs, MatrixInput
 from ecbehave.models.deep.watching import Watcher
 

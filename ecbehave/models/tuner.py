@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from pydantic import ValidationError
 
-from ecbehave.config import ModelConfig, Searched
+from ecbehave.config.model import ModelConfig, Searched
 from ecbehave.errors import ConfigError
 from ecbehave.models import model_class
 from ecbehave.models.search import Choice, Domain, Real, Scalar, Whole

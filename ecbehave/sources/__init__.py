@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ecbehave.config import FileSource
+from ecbehave.config.dataset import FileSource
 from ecbehave.errors import ConfigError, DataError
 from ecbehave.sources.chunk import Chunk
 from ecbehave.sources.csv_files import read_csv

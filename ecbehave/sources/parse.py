@@ -9,7 +9,7 @@ from datetime import datetime
 
 import polars as pl
 
-from ecbehave.config import EventTypeColumn, FileSource
+from ecbehave.config.dataset import EventTypeColumn, FileSource
 from ecbehave.schema import EVENT_COLUMNS, ITEMS, ORIGIN, TS, USERS_KEY
 from ecbehave.sources.chunk import KEPT_CHARACTERS, Chunk
 from ecbehave.sources.times import to_utc

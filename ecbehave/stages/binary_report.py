@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ecbehave.config import DecisionConfig, ProfitDecision
+from ecbehave.config.decision import DecisionConfig, ProfitDecision
 from ecbehave.metrics.classification import gains, precision_recall_curve, reliability, roc_curve
 from ecbehave.report.binary_content import (
     BinaryDetail,

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ecbehave.config import Clean
+from ecbehave.config.clean import Clean
 
 Flags = NDArray[np.bool_]
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from ecbehave.artifacts import Artifact, Built, Outcome, Spec, take_over
 from ecbehave.buckets import n_buckets
-from ecbehave.config import OutlierColumn
+from ecbehave.config.clean import OutlierColumn
 from ecbehave.errors import ArtifactError, DataError
 from ecbehave.memory import rows_at_once
 from ecbehave.parallel import in_order

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ecbehave.config import CapacityDecision, DecisionConfig, ProbabilityDecision, ProfitDecision
+from ecbehave.config.decision import CapacityDecision, DecisionConfig, ProbabilityDecision, ProfitDecision
 from ecbehave.metrics.bootstrap import compare_sums
 from ecbehave.metrics.decision import Money
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from ecbehave.artifacts import Artifact, Built, Outcome, Spec
-from ecbehave.config import DecisionConfig
+from ecbehave.config.decision import DecisionConfig
 from ecbehave.errors import DataError, GateError
 from ecbehave.inputs.types import TableInput
 from ecbehave.metrics.bootstrap import compare_fits

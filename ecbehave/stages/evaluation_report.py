@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecbehave.artifacts import Artifact
-from ecbehave.config_yaml import to_yaml
+from ecbehave.config.yaml import to_yaml
 from ecbehave.inputs.measures import FAMILIES
 from ecbehave.report.binary_content import BinaryDetail
 from ecbehave.report.compared import Verdict

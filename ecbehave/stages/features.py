@@ -9,7 +9,8 @@ import polars as pl
 
 from ecbehave import models
 from ecbehave.artifacts import Artifact, Built, Outcome, Spec
-from ecbehave.config import PREPARATION, PurchaseTask, TaskConfig
+from ecbehave.config.features import PREPARATION
+from ecbehave.config.task import PurchaseTask, TaskConfig
 from ecbehave.errors import ConfigError, DataError
 from ecbehave.inputs import matrix
 from ecbehave.inputs.facts import LogFacts

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import polars as pl
 
-from ecbehave.config import PreferenceTask, TaskConfig
+from ecbehave.config.task import PreferenceTask, TaskConfig
 from ecbehave.errors import DataError
 from ecbehave.inputs.barred import Filters, in_categories, may_be_listed
 from ecbehave.inputs.facts import ANY

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from ecbehave.artifacts import Artifact, Built, Outcome, Spec, take_over
-from ecbehave.config import FileSource
+from ecbehave.config.dataset import FileSource
 from ecbehave.errors import DataError
 from ecbehave.parallel import in_order
 from ecbehave.schema import EVENTS_RAW, ITEMS_RAW, ORIGIN, USERS_KEY

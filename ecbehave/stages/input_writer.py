@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ecbehave.artifacts import Artifact
 from ecbehave.buckets import user_hash
-from ecbehave.config import PreferenceTask, PurchaseTask
+from ecbehave.config.task import PreferenceTask, PurchaseTask
 from ecbehave.inputs import matrix, table
 from ecbehave.inputs.barred import may_be_listed
 from ecbehave.inputs.facts import ANY, LogFacts

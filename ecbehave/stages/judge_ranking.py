@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 
-from ecbehave.config import Split
+from ecbehave.config.split import Split
 from ecbehave.errors import DataError
 from ecbehave.inputs.types import Inputs, MatrixInput
 from ecbehave.metrics.bootstrap import compare_ranking

@@ -8,7 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from ecbehave.config import parse_duration
+from ecbehave.config.values import parse_duration
 from ecbehave.inputs.types import MatrixInput
 from ecbehave.models.baseline.popularity import Popular
 from ecbehave.models.top_k import LIST, top_k

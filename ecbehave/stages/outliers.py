@@ -5,7 +5,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from ecbehave.config import Outlier, OutlierColumn
+from ecbehave.config.clean import Outlier, OutlierColumn
 
 
 def month_of(timezone: str) -> pl.Expr:

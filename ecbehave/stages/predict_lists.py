@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ecbehave.config import Config, PreferenceTask
+from ecbehave.config import Config
+from ecbehave.config.task import PreferenceTask
 from ecbehave.inputs.types import Inputs, MatrixInput
 from ecbehave.models import model_class, reads
 from ecbehave.models.protocol import Predictor

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import polars as pl
 
-from ecbehave import config
-from ecbehave.config import duration_in_words, format_duration
+from ecbehave.config.clean import Quality as Limits
+from ecbehave.config.values import duration_in_words, format_duration
 from ecbehave.errors import DataError
 from ecbehave.report.quality_content import (
     Bot,
@@ -49,7 +49,7 @@ def quality(
     periods: Sequence[Mapping[str, Any]],
     refused: Refused,
     sources: Sequence[tuple[str, str]],
-    settings: config.Quality,
+    settings: Limits,
     timezone: str,
 ) -> Quality:
     """Return the report on the whole log.
@@ -154,7 +154,7 @@ def _instant(microseconds: int) -> datetime:
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
-def _worst_changes(volumes: Sequence[Volume], calendar: Calendar, settings: config.Quality) -> list[Change]:
+def _worst_changes(volumes: Sequence[Volume], calendar: Calendar, settings: Limits) -> list[Change]:
     factor = min(NOTICED_FACTOR, settings.max_volume_change or NOTICED_FACTOR)
     found = [c for v in volumes for c in changes(v, calendar, calendar.since(None), factor)]
     return sorted(found, key=lambda c: (-c.factor, c.day, c.event_type))[:_MOST_LISTED]
@@ -182,7 +182,7 @@ def _largest(counts: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
 
 
-def _limits(settings: config.Quality) -> dict[str, str]:
+def _limits(settings: Limits) -> dict[str, str]:
     shares = {f"max_null_share.{column}": f"{share:g}" for column, share in settings.max_null_share.items()}
     others = {
         name: format_duration(value) if isinstance(value, timedelta) else f"{value:g}"
@@ -196,7 +196,7 @@ def _sources(
     batches: Batches,
     periods: Sequence[Mapping[str, Any]],
     sources: Sequence[tuple[str, str]],
-    settings: config.Quality,
+    settings: Limits,
 ) -> list[SourceQuality]:
     duplicates = _total(p["duplicates"] for p in periods)
     refused = _total(p["refused"] for p in periods)

@@ -9,8 +9,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
 
-from ecbehave import config
-from ecbehave.config import format_duration
+from ecbehave.config.clean import Quality as Limits
+from ecbehave.config.values import format_duration
 from ecbehave.report.quality_content import Change, Finding, Gap, Quality, SourceQuality, share_of
 from ecbehave.stages.quality_days import Calendar, changes, thin_days
 from ecbehave.stages.quality_profile import BOT, MOST_EVENT_TYPES, OTHER_TYPES
@@ -25,7 +25,7 @@ _NO_FILE = "if the shop was open then, bring the missing files, or find out why 
 Part = TypeVar("Part", Gap, Change)
 
 
-def judge(report: Quality, settings: config.Quality, calendar: Calendar | None) -> Quality:
+def judge(report: Quality, settings: Limits, calendar: Calendar | None) -> Quality:
     """Return the report with its findings: failures first, then by the share that they are about."""
     found = [
         *_missing(report, settings),
@@ -45,7 +45,7 @@ def judge(report: Quality, settings: config.Quality, calendar: Calendar | None) 
     return replace(report, findings=sorted(found, key=lambda f: (not f.is_failure, -f.share, f.text)))
 
 
-def _missing(report: Quality, settings: config.Quality) -> Iterator[Finding]:
+def _missing(report: Quality, settings: Limits) -> Iterator[Finding]:
     for source in report.sources:
         for column in source.columns:
             key = "event_type" if column.name == "event_type" else f"columns.{column.name}"
@@ -69,7 +69,7 @@ def _missing(report: Quality, settings: config.Quality) -> Iterator[Finding]:
             yield Finding(text + _limit(f"max_null_share.{name}", limit), remedy, 1.0, True)
 
 
-def _duplicates(report: Quality, settings: config.Quality) -> Iterator[Finding]:
+def _duplicates(report: Quality, settings: Limits) -> Iterator[Finding]:
     remedy = (
         "if a file came twice, nothing is lost; otherwise map what tells rows apart (order_id, session_id, "
         "finer times)"
@@ -81,7 +81,7 @@ def _duplicates(report: Quality, settings: config.Quality) -> Iterator[Finding]:
         )
 
 
-def _late(report: Quality, settings: config.Quality) -> Iterator[Finding]:
+def _late(report: Quality, settings: Limits) -> Iterator[Finding]:
     for source in report.sources:
         rule = (
             f"came more than {report.late_after} after their time"
@@ -105,7 +105,7 @@ def _share(
         yield Finding(text, remedy, share, False)
 
 
-def _bots(report: Quality, settings: config.Quality) -> Iterator[Finding]:
+def _bots(report: Quality, settings: Limits) -> Iterator[Finding]:
     n = sum(r.rows for r in report.refused_rules if r.rule == BOT)
     if not n:
         return
@@ -151,7 +151,7 @@ def _strays(report: Quality, calendar: Calendar) -> Iterator[Finding]:
         )
 
 
-def _gaps(report: Quality, settings: config.Quality, calendar: Calendar) -> Iterator[Finding]:
+def _gaps(report: Quality, settings: Limits, calendar: Calendar) -> Iterator[Finding]:
     since, limit = calendar.day(calendar.since(settings.look_back)), settings.max_gap
 
     def words(gap: Gap) -> str:
@@ -170,7 +170,7 @@ def _gaps(report: Quality, settings: config.Quality, calendar: Calendar) -> Iter
         yield Finding(text, _NO_FILE, share, bool(failed))
 
 
-def _changes(report: Quality, settings: config.Quality, calendar: Calendar) -> Iterator[Finding]:
+def _changes(report: Quality, settings: Limits, calendar: Calendar) -> Iterator[Finding]:
     limit = settings.max_volume_change
     remedy = "look for files that are cut off or came twice, a change in tracking, or a campaign"
 
@@ -195,7 +195,7 @@ def _changes(report: Quality, settings: config.Quality, calendar: Calendar) -> I
             yield Finding(text + suffix, remedy, share, bool(failed))
 
 
-def _thin_days(report: Quality, settings: config.Quality, calendar: Calendar) -> Iterator[Finding]:
+def _thin_days(report: Quality, settings: Limits, calendar: Calendar) -> Iterator[Finding]:
     fewest = settings.min_events_per_day
     if fewest is None:
         return

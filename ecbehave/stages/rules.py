@@ -6,7 +6,7 @@ from datetime import timedelta
 import numpy as np
 import polars as pl
 
-from ecbehave.config import Clean
+from ecbehave.config.clean import Clean
 from ecbehave.schema import EVENT_ORDER, ITEMS, ORIGIN, USERS_KEY
 from ecbehave.windows import midnight
 

@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_array, vstack
 
-from ecbehave.config import ModelConfig, Predict
+from ecbehave.config.model import ModelConfig
+from ecbehave.config.scoring import Predict
 from ecbehave.errors import ConfigError, DataError
 from ecbehave.inputs.barred import bar
 from ecbehave.inputs.facts import ANY

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from ecbehave.config import Predict
+from ecbehave.config.scoring import Predict
 from ecbehave.errors import ConfigError
 from ecbehave.inputs.types import MatrixInput
 from ecbehave.models import PLAIN, model_class

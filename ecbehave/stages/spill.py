@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from ecbehave.buckets import bucket_of, user_hash
-from ecbehave.config import Clean
+from ecbehave.config.clean import Clean
 from ecbehave.schema import EVENTS, EVENTS_RAW
 from ecbehave.stages.outliers import value_counts
 from ecbehave.stages.quality_profile import BatchProfile, batch_profile

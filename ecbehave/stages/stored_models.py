@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ecbehave.artifacts import Artifact, Workspace
-from ecbehave.config import Config, ModelConfig
+from ecbehave.config import Config
+from ecbehave.config.model import ModelConfig
 from ecbehave.errors import ArtifactError, DataError
 from ecbehave.models.storage import check_folder, load_json, reading
 

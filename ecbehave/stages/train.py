@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecbehave.artifacts import Artifact, Built, Outcome, Spec, changed_keys
-from ecbehave.config import PREPARATION, ModelConfig
+from ecbehave.config.features import PREPARATION
+from ecbehave.config.model import ModelConfig
 from ecbehave.errors import ArtifactError, DataError
 from ecbehave.inputs.types import Inputs, TableInput
 from ecbehave.metrics.classification import best_f1_threshold

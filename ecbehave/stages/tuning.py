@@ -12,8 +12,9 @@ from statistics import fmean
 from typing import Any
 
 from ecbehave.artifacts import Artifact, Spec
-from ecbehave.config import PREPARATION, ModelConfig, Tune
-from ecbehave.config_yaml import to_yaml
+from ecbehave.config.features import PREPARATION
+from ecbehave.config.model import ModelConfig, Tune
+from ecbehave.config.yaml import to_yaml
 from ecbehave.errors import DataError
 from ecbehave.models import tuner
 from ecbehave.models.protocol import Options

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from ecbehave.artifacts import Artifact
-from ecbehave.config import ModelConfig, Tune
+from ecbehave.config.model import ModelConfig, Tune
 from ecbehave.errors import DataError
 from ecbehave.inputs.types import Inputs, MatrixInput, TableInput
 from ecbehave.metrics.classification import auroc

@@ -10,7 +10,7 @@ import polars as pl
 
 from ecbehave.artifacts import Artifact
 from ecbehave.buckets import bucket_of, user_hash
-from ecbehave.config import OutlierColumn
+from ecbehave.config.clean import OutlierColumn
 from ecbehave.errors import ArtifactError
 from ecbehave.parallel import Closing, in_order
 from ecbehave.schema import EVENTS

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 import polars as pl
 
-from ecbehave.config import ChurnTask, PreferenceTask, PurchaseTask
+from ecbehave.config.task import ChurnTask, PreferenceTask, PurchaseTask
 from ecbehave.tasks.activity import Question
 from ecbehave.tasks.churn import Churn
 from ecbehave.tasks.preference import Preference, RatingPreference

@@ -6,7 +6,8 @@ from typing import ClassVar, Generic, Literal, TypeVar
 
 import polars as pl
 
-from ecbehave.config import ChurnTask, PreferenceTask, PurchaseTask, duration_in_words
+from ecbehave.config.task import ChurnTask, PreferenceTask, PurchaseTask
+from ecbehave.config.values import duration_in_words
 
 ANY = "any"
 

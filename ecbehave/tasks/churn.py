@@ -5,7 +5,8 @@ from typing import ClassVar, Literal
 
 import polars as pl
 
-from ecbehave.config import ChurnTask, duration_in_words
+from ecbehave.config.task import ChurnTask
+from ecbehave.config.values import duration_in_words
 from ecbehave.tasks.activity import AskedOfActive, in_words, of_type, users, with_label
 
 

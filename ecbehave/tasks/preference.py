@@ -5,7 +5,8 @@ from typing import ClassVar, Literal
 
 import polars as pl
 
-from ecbehave.config import ListedItems, PreferenceTask, duration_in_words
+from ecbehave.config.task import ListedItems, PreferenceTask
+from ecbehave.config.values import duration_in_words
 from ecbehave.tasks.activity import ANY, AskedOfActive, in_words, of_type
 
 

@@ -5,7 +5,8 @@ from typing import ClassVar, Literal
 
 import polars as pl
 
-from ecbehave.config import PurchaseTask, duration_in_words
+from ecbehave.config.task import PurchaseTask
+from ecbehave.config.values import duration_in_words
 from ecbehave.tasks.activity import AskedOfActive, of_type, users, with_label
 
 _COLUMNS = {"item": "item_id", "category": "category"}

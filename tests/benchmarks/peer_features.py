@@ -11,7 +11,7 @@ import polars as pl
 from measure import HERE, SPLITS, Measured, measure
 
 from ecbehave.artifacts import Artifact
-from ecbehave.config import parse_duration
+from ecbehave.config.values import parse_duration
 from ecbehave.inputs.feature_names import FeatureName
 from ecbehave.stages.features import windows_of
 from ecbehave.windows import Window, label, shift, spans

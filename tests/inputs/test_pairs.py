@@ -27,7 +27,7 @@ from feature_logs import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecbehave.config import Candidates
+from ecbehave.config.task import Candidates
 from ecbehave.inputs.facts import LogFacts
 from ecbehave.inputs.pairs import Asking, PairTable
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from feature_logs import GROUPS
 
-from ecbehave.config import Candidates
+from ecbehave.config.task import Candidates
 from ecbehave.inputs.facts import LogFacts
 from ecbehave.inputs.feature_names import MEASURES, FeatureName
 from ecbehave.inputs.pairs import PairTable

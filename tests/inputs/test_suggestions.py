@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from planted import Pair, matrix
 from scipy.sparse import csr_array
 
-from ecbehave.config import RankedCandidates
+from ecbehave.config.task import RankedCandidates
 from ecbehave.inputs.suggestions import Sources, values_at
 
 DAY = timedelta(days=1)

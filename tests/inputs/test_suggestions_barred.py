@@ -9,7 +9,7 @@ import pytest
 from planted import Pair, matrix
 from scipy.sparse import csr_array
 
-from ecbehave.config import RankedCandidates
+from ecbehave.config.task import RankedCandidates
 from ecbehave.inputs.suggestions import Sources
 from ecbehave.inputs.types import MatrixInput
 from ecbehave.stages.candidates import candidates

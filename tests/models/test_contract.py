@@ -34,7 +34,7 @@ from planted import (
 from polars.testing import assert_frame_equal
 from pydantic import ValidationError
 
-from ecbehave.config import ModelConfig
+from ecbehave.config.model import ModelConfig
 from ecbehave.errors import ArtifactError, ConfigError, DataError
 from ecbehave.inputs.types import Inputs, MatrixInput, TableInput
 from ecbehave.models import COMPOSITE, KINDS, PLAIN, config_class, input_types, model_class, reads

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from planted import ONCE, Pair, lists, make, matrix, predict
 
-from ecbehave.config import parse_duration
+from ecbehave.config.values import parse_duration
 from ecbehave.inputs.types import MatrixInput
 from ecbehave.models.baseline import popularity
 from ecbehave.models.baseline.popularity import Popular

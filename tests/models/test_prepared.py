@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from ecbehave.config import Features, ModelConfig
+from ecbehave.config.features import Features
+from ecbehave.config.model import ModelConfig
 from ecbehave.errors import ArtifactError, DataError
 from ecbehave.inputs.transform.selection import Reason
 from ecbehave.inputs.types import TableInput, Transform

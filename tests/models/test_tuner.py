@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ecbehave.config import ModelConfig, Searched
+from ecbehave.config.model import ModelConfig, Searched
 from ecbehave.errors import ConfigError
 from ecbehave.models import KINDS, model_class
 from ecbehave.models.search import Choice, Domain, Real, Whole, for_rows

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ecbehave.config import FileSource
+from ecbehave.config.dataset import FileSource
 from ecbehave.sources import read_chunks
 
 COLUMNS = {"user_id": "user", "ts": "time", "item_id": "item", "price": "price"}

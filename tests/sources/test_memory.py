@@ -12,7 +12,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from ecbehave.artifacts import peak_memory_bytes
-from ecbehave.config import FileSource
+from ecbehave.config.dataset import FileSource
 from ecbehave.sources import read_chunks
 
 columns = {"user_id": "user", "ts": "time", "item_id": "item", "price": "price"}

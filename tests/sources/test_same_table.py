@@ -11,7 +11,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecbehave.config import FileSource
+from ecbehave.config.dataset import FileSource
 from ecbehave.sources import read_chunks
 
 COLUMNS = {"user_id": "user", "ts": "time", "item_id": "item", "price": "price", "quantity": "n"}

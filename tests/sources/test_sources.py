@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from ecbehave import schema
-from ecbehave.config import FileSource
+from ecbehave.config.dataset import FileSource
 from ecbehave.errors import ConfigError, DataError
 from ecbehave.sources import CHUNK_ROWS, find_files, read_chunks
 

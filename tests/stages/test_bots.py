@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecbehave.buckets import user_hash
-from ecbehave.config import Clean
+from ecbehave.config.clean import Clean
 from ecbehave.schema import TS
 from ecbehave.stages.bots import Past, bot_like, most_of_one
 from ecbehave.windows import week

@@ -15,7 +15,7 @@ from shops import PREFERENCE, Shop
 from stage_runs import Runs, table
 
 from ecbehave import memory
-from ecbehave.config import RankedCandidates
+from ecbehave.config.task import RankedCandidates
 from ecbehave.inputs.matrix import read_matrix
 from ecbehave.inputs.suggestions import Sources
 from ecbehave.inputs.types import MatrixInput

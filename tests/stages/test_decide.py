@@ -12,7 +12,7 @@ from planted_shops import ASKING
 from shops import Shop
 from stage_runs import Runs, table
 
-from ecbehave.config import CapacityDecision, F1Decision, ProbabilityDecision, ProfitDecision
+from ecbehave.config.decision import CapacityDecision, F1Decision, ProbabilityDecision, ProfitDecision
 from ecbehave.stages.decide import Rule, is_control
 
 CopyOf = Callable[..., Runs]

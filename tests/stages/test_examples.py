@@ -13,7 +13,7 @@ from planted_shops import ASKING
 from stage_runs import Runs
 from stage_runs import table as stored
 
-from ecbehave.config import ChurnTask, PurchaseTask
+from ecbehave.config.task import ChurnTask, PurchaseTask
 from ecbehave.inputs.types import Inputs
 from ecbehave.stages.examples import examples
 from ecbehave.tasks import make_task

@@ -9,7 +9,7 @@ import pytest
 from shops import Shop, shop_items, shop_log
 from stage_runs import Runs, table
 
-from ecbehave.config import Features
+from ecbehave.config.features import Features
 from ecbehave.errors import ConfigError
 from ecbehave.schema import TABLE_KEYS
 from ecbehave.stages import clean

@@ -12,7 +12,7 @@ from shops import PREFERENCE
 from stage_runs import Runs, table
 
 from ecbehave.artifacts import Artifact
-from ecbehave.config import PreferenceTask, PurchaseTask
+from ecbehave.config.task import PreferenceTask, PurchaseTask
 from ecbehave.errors import ArtifactError, DataError
 from ecbehave.inputs.barred import Filters
 from ecbehave.schema import MATRIX_RULES

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from shops import Shop
 from stage_runs import Runs
 
-from ecbehave.config import Split
+from ecbehave.config.split import Split
 from ecbehave.errors import ConfigError
 from ecbehave.stages import features
 from ecbehave.windows import HeldOut, held_out, own_splits

@@ -11,7 +11,7 @@ import pytest
 from planted import ONCE, Pair, lists, make, matrix, predict
 from scipy.sparse import csr_array
 
-from ecbehave.config import ModelConfig
+from ecbehave.config.model import ModelConfig
 from ecbehave.inputs.types import MatrixInput
 from ecbehave.models.baseline.popularity import Popular
 from ecbehave.models.protocol import InputType

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from desks import NEW_YORK, Desk, events, quarantine, raw
 
-from ecbehave.config import Outlier
+from ecbehave.config.clean import Outlier
 from ecbehave.schema import EVENTS
 from ecbehave.stages import outliers
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ecbehave import config
+from ecbehave.config.clean import Quality as Limits
 from ecbehave.errors import DataError
 from ecbehave.report.quality_content import Finding, Quality
 from ecbehave.schema import EVENT_COLUMNS, EVENTS, QUARANTINE
@@ -311,7 +311,7 @@ def report(
         periods or [],
         refused or refusals(),
         sources or [("s1", "/shop/raw/*.csv")],
-        config.Quality(**limits),
+        Limits(**limits),
         timezone,
     )
 
@@ -761,9 +761,9 @@ def test_a_limit_on_a_column_that_the_log_lacks_is_refused():
     with pytest.raises(
         ValidationError, match="the log has no column prices; did you mean 'price'\\? It has user_id"
     ):
-        config.Quality(max_null_share={"prices": 0.1})
+        Limits(max_null_share={"prices": 0.1})
     with pytest.raises(ValidationError, match=r"the log has no column xyz\. It has user_id"):
-        config.Quality(max_null_share={"xyz": 0.1})
+        Limits(max_null_share={"xyz": 0.1})
 
 
 def test_limits_are_shown_as_in_the_config():
@@ -779,7 +779,7 @@ def test_limits_are_shown_as_in_the_config():
 @pytest.mark.parametrize("n", [1, 2])
 def test_an_exceeded_limit_is_an_error_that_says_where_to_look(n):
     findings = [Finding(f"thing {i} is wrong", "mend it", 0.5, True) for i in range(n)]
-    found = quality([batch()], [], refusals(), [("s1", "a.csv")], config.Quality(), "UTC")
+    found = quality([batch()], [], refusals(), [("s1", "a.csv")], Limits(), "UTC")
     object.__setattr__(found, "findings", [*findings, Finding("odd", "look", 0.1, False)])
     with pytest.raises(DataError) as error:
         check_quality(found, Path("/shop/work/quality.html"))

@@ -17,8 +17,8 @@ from shops import Shop
 from stage_runs import Runs, table
 
 from ecbehave.artifacts import Artifact
-from ecbehave.config import PreferenceTask
-from ecbehave.config_file import load
+from ecbehave.config.file import load
+from ecbehave.config.task import PreferenceTask
 from ecbehave.errors import ConfigError, DataError, GateError
 from ecbehave.inputs.types import Inputs
 from ecbehave.metrics.rating import errors_of

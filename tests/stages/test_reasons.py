@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from planted import CUTOFF, table
 
-from ecbehave.config import ChurnTask, PurchaseTask
+from ecbehave.config.task import ChurnTask, PurchaseTask
 from ecbehave.inputs.types import Inputs, TableInput
 from ecbehave.models.protocol import DRIVERS
 from ecbehave.stages import reasons as stage

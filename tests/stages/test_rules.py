@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecbehave.buckets import user_hash
-from ecbehave.config import Clean
+from ecbehave.config.clean import Clean
 from ecbehave.schema import EVENT_COLUMNS, EVENT_ORDER, EVENTS, EVENTS_RAW, USERS_KEY
 from ecbehave.stages import rules
 from ecbehave.stages.refused import REMEDIES

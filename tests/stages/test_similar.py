@@ -10,7 +10,7 @@ import pytest
 from planted import matrix
 from stage_runs import Runs
 
-from ecbehave.config import Predict
+from ecbehave.config.scoring import Predict
 from ecbehave.errors import ConfigError
 from ecbehave.inputs.types import MatrixInput
 from ecbehave.models import PLAIN, model_class

@@ -11,7 +11,7 @@ from desks import GOOD, NEW_YORK
 from polars.testing import assert_frame_equal
 
 from ecbehave.buckets import bucket_of, user_hash
-from ecbehave.config import Clean, Outlier
+from ecbehave.config.clean import Clean, Outlier
 from ecbehave.schema import EVENTS, EVENTS_RAW, ITEMS
 from ecbehave.stages import spill
 from ecbehave.stages.base import monday_of, weeks_of

@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 from stage_runs import Runs
 
 from ecbehave.artifacts import Artifact, Workspace
-from ecbehave.config import Searched
+from ecbehave.config.model import Searched
 from ecbehave.errors import ArtifactError, ConfigError, DataError
 from ecbehave.inputs.types import Inputs
 from ecbehave.models import making, tuner

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ecbehave.config import Candidates, ChurnTask, ListedItems, PreferenceTask, PurchaseTask
+from ecbehave.config.task import Candidates, ChurnTask, ListedItems, PreferenceTask, PurchaseTask
 from ecbehave.tasks import Task, make_task
 from ecbehave.windows import future, history, shift
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ecbehave.config import Normalise
+from ecbehave.config.features import Normalise
 from ecbehave.inputs.types import TableInput, Transform
 
 Known = NDArray[np.float64]

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 import polars as pl
 
-from ecbehave.config import ModelConfig
+from ecbehave.config.model import ModelConfig
 from ecbehave.inputs.types import TableInput
 from ecbehave.models.labels import pooled
 from ecbehave.models.protocol import InputType, Options

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from scipy.special import expit
 
-from ecbehave.config import ModelConfig
+from ecbehave.config.model import ModelConfig
 from ecbehave.errors import DataError
 from ecbehave.inputs.types import TableInput
 from ecbehave.models.baseline.repeat_buying import Customers, Floats, RepeatBuying

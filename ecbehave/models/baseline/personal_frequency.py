@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array, diags_array
 
-from ecbehave.config import ModelConfig
+from ecbehave.config.model import ModelConfig
 from ecbehave.errors import DataError
 from ecbehave.inputs.types import MatrixInput
 from ecbehave.models.best import best_per_row

@@ -10,7 +10,8 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from ecbehave.config import Duration, ModelConfig, parse_duration
+from ecbehave.config.model import ModelConfig
+from ecbehave.config.values import Duration, parse_duration
 from ecbehave.inputs.types import MatrixInput
 from ecbehave.models.protocol import Block, Options, Reads
 from ecbehave.models.storage import load_json, save_json

@@ -63,20 +63,23 @@ class RepeatBuying:
             n: [C] how many there are of each.
         """
         from scipy.optimize import minimize
+        from threadpoolctl import threadpool_limits
 
         gap = (customers.T * n).sum() / (customers.x * n).sum()
         starts = [np.array([r, np.clip(r * gap, _SMALLEST, _LARGEST), a, b]) for r, a, b in _STARTS]
-        found = [
-            minimize(
-                lambda logs: _loss(np.exp(logs), customers, n),
-                np.log(start),
-                jac=True,
-                method="L-BFGS-B",
-                bounds=[(math.log(_SMALLEST), math.log(_LARGEST))] * start.size,
-                options={"ftol": 1e-11, "gtol": 1e-8, "maxiter": 1_000},
-            )
-            for start in starts
-        ]
+        # Threads would wait for each other at every step of the search, for products of four numbers.
+        with threadpool_limits(1, "blas"):
+            found = [
+                minimize(
+                    lambda logs: _loss(np.exp(logs), customers, n),
+                    np.log(start),
+                    jac=True,
+                    method="L-BFGS-B",
+                    bounds=[(math.log(_SMALLEST), math.log(_LARGEST))] * start.size,
+                    options={"ftol": 1e-11, "gtol": 1e-8, "maxiter": 1_000},
+                )
+                for start in starts
+            ]
         best = min(found, key=lambda result: float(result.fun))
         return cls(*map(float, np.exp(best.x)))
 

@@ -39,9 +39,14 @@ def fit_calibration(
 
     Source: Breiman, Friedman, Olshen and Stone (1984), section 3.4.3, for the rule of one standard error.
     """
-    tried = _losses(score, label, user_hash) if method == "auto" else {}
-    name = (_best(tried) if tried else "platt") if method == "auto" else method
-    return METHODS[name].fit(score, label), {n: float(loss.sum() / label.size) for n, loss in tried.items()}
+    from threadpoolctl import threadpool_limits
+
+    # Threads would wait for each other at every step of the search, for products of two or three numbers.
+    with threadpool_limits(1, "blas"):
+        tried = _losses(score, label, user_hash) if method == "auto" else {}
+        name = (_best(tried) if tried else "platt") if method == "auto" else method
+        calibration = METHODS[name].fit(score, label)
+    return calibration, {n: float(loss.sum() / label.size) for n, loss in tried.items()}
 
 
 def _best(losses: dict[str, NDArray[np.float64]]) -> str:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
 
-from ecbehave.config import Duration, ModelConfig, parse_duration
+from ecbehave.config.model import ModelConfig
+from ecbehave.config.values import Duration, parse_duration
 from ecbehave.errors import DataError
 from ecbehave.inputs.types import MatrixInput
 from ecbehave.models.cf.alike import alike, items_alike

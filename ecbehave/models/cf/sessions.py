@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.sparse import csr_array
 
-from ecbehave.config import Section
+from ecbehave.config.values import Section
 from ecbehave.models.cf.profiles import Profiles
 
 #: Stored pairs of user and item that the users of a block meet at most, unless one of them alone meets more.

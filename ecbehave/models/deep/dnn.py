@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ecbehave.config import ModelConfig
+from ecbehave.config.model import ModelConfig
 from ecbehave.inputs.types import TableInput, Transform
 from ecbehave.models.deep.settings import Training
 from ecbehave.models.deep.watching import Plan

@@ -4,7 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ecbehave.config import Duration, ModelConfig, Section, parse_duration
+from ecbehave.config.model import ModelConfig
+from ecbehave.config.values import Duration, Section, parse_duration
 from ecbehave.models.deep.settings import Training
 
 Share = Annotated[float, Field(ge=0, lt=1)]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ecbehave.config import Section
+from ecbehave.config.values import Section
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 

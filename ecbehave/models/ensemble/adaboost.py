@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field
 
-from ecbehave.config import ModelConfig
+from ecbehave.config.model import ModelConfig
 from ecbehave.inputs.types import TableInput, Transform
 from ecbehave.metrics.classification import auroc
 from ecbehave.models.ensemble.class_weight import PositiveWeight, positive_factor, row_weights

@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ecbehave.config import ModelConfig
+from ecbehave.config.model import ModelConfig
 from ecbehave.inputs.types import Inputs, TableInput
 from ecbehave.models import one_of, tabular
 from ecbehave.models.ensemble.blend import Blend

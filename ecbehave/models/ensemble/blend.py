@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ecbehave.config import ModelConfig
+from ecbehave.config.model import ModelConfig
 from ecbehave.inputs.types import Inputs, MatrixInput, TableInput
 from ecbehave.models.candidate_scores import candidate_scores
 from ecbehave.models.ensemble import shortlist

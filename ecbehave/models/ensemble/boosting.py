@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import polars as pl
 from pydantic import Field, model_validator
 
-from ecbehave.config import ModelConfig
+from ecbehave.config.model import ModelConfig
 from ecbehave.errors import ConfigError, DataError
 from ecbehave.inputs.types import TableInput, Transform
 from ecbehave.models.ensemble.class_weight import PositiveWeight, positive_factor, row_weights

@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field
 from scipy.special import logit
 
-from ecbehave.config import ModelConfig
+from ecbehave.config.model import ModelConfig
 from ecbehave.inputs.types import TableInput, Transform
 from ecbehave.models.ensemble.class_weight import PositiveWeight, positive_factor, row_weights
 from ecbehave.models.ensemble.tree_model import TreeModel

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from scipy.special import expit
 
-from ecbehave.config import ModelConfig
+from ecbehave.config.model import ModelConfig
 from ecbehave.inputs.types import TableInput, Transform
 from ecbehave.metrics.classification import log_loss
 from ecbehave.models.ensemble.class_weight import PositiveWeight, positive_factor, row_weights

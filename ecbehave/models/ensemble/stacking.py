@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy.special import expit
 
-from ecbehave.config import ModelConfig
+from ecbehave.config.model import ModelConfig
 from ecbehave.errors import DataError
 from ecbehave.inputs.types import Inputs, TableInput
 from ecbehave.models.ensemble.blend import Blend

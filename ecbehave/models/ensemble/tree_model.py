@@ -6,7 +6,7 @@ from typing import Generic, Self, TypeVar
 
 import polars as pl
 
-from ecbehave.config import ModelConfig
+from ecbehave.config.model import ModelConfig
 from ecbehave.inputs.types import TableInput
 from ecbehave.models.ensemble.tree_text import Floats, Trees
 

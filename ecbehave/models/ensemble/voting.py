@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ecbehave.config import ModelConfig
+from ecbehave.config.model import ModelConfig
 from ecbehave.inputs.types import Inputs
 from ecbehave.models import PLAIN, one_of
 from ecbehave.models.calibration import Platt

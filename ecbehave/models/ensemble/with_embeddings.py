@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from ecbehave.config import ModelConfig
+from ecbehave.config.model import ModelConfig
 from ecbehave.inputs.types import Inputs, SequenceInput, TableInput
 from ecbehave.models import learning_vectors, model_class, one_of, tabular
 from ecbehave.models.making import load, make

@@ -7,8 +7,9 @@ from typing import Any, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 
-from ecbehave.config import Config, Section, format_duration
-from ecbehave.config_words import field_type, is_section, kinds, members, type_words, unpack
+from ecbehave.config import Config
+from ecbehave.config.values import Section, format_duration
+from ecbehave.config.words import field_type, is_section, kinds, members, type_words, unpack
 
 #: Required by the class, but filled in where the YAML does not say them.
 _FILLED_IN = ("name", "baseline")

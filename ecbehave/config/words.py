@@ -12,8 +12,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from ecbehave.config import Config, Section
-from ecbehave.config_yaml import KeyPath
+from ecbehave.config import Config
+from ecbehave.config.values import Section
+from ecbehave.config.yaml import KeyPath
 
 _PLAIN: dict[Any, str] = {
     bool: "true or false",

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ecbehave.config import Config
-from ecbehave.config_words import explain
-from ecbehave.config_yaml import SET, KeyPath, Node, Problem, Where, parse, refuse
+from ecbehave.config.words import explain
+from ecbehave.config.yaml import SET, KeyPath, Node, Problem, Where, parse, refuse
 
 C = TypeVar("C", bound=Config)
 
