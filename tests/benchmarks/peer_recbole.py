@@ -1,7 +1,8 @@
 """Train a net of RecBole, and list items by it: `peer_recbole.py FOLDER MODEL EPOCHS`; runs where RecBole is installed.
 
 FOLDER holds `beauty/beauty.inter`. Prints the seconds of an epoch, NDCG@10 of the validation items, and how long lists
-of 20 took, as JSON. Loss and sizes are those that `nets_speed.py` gives its own.
+of 20 took, as JSON. With `best` for EPOCHS it trains until that NDCG gets no better, and prints it after each epoch,
+with the seconds of training until then. Loss and sizes are those that `nets_speed.py` gives its own.
 """
 
 import json
@@ -17,6 +18,8 @@ from recbole.trainer import Trainer
 from recbole.utils import get_model, init_seed
 
 K, LENGTH = 10, 20
+#: Epochs without a better NDCG, after which `best` ends.
+PATIENCE = 5
 SETTINGS: dict[str, Any] = {
     "USER_ID_FIELD": "user_id",
     "ITEM_ID_FIELD": "item_id",
@@ -39,8 +42,8 @@ SETTINGS: dict[str, Any] = {
 
 
 def main() -> None:
-    """Train and list."""
-    folder, name, epochs = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    """Train, and list items or look for the best epoch."""
+    folder, name, epochs = sys.argv[1:4]
     sys.argv = sys.argv[:1]
     config = Config(model=name, dataset="beauty", config_dict=SETTINGS | {"data_path": folder})
     init_seed(config["seed"], config["reproducibility"])
@@ -48,15 +51,30 @@ def main() -> None:
     train, valid, test = data_preparation(config, dataset)
     model = get_model(name)(config, train.dataset)
     trainer = Trainer(config, model)
+    if epochs == "best":
+        until_best(trainer, train, valid)
+        return
     started = time.perf_counter()
-    for epoch in range(epochs):
+    for epoch in range(int(epochs)):
         trainer._train_epoch(train, epoch, show_progress=False)
-    seconds = (time.perf_counter() - started) / epochs
+    seconds = (time.perf_counter() - started) / int(epochs)
     told = {"seconds": seconds, "ndcg": ndcg(model, valid), "n_targets": len(train.dataset)}
     started = time.perf_counter()
     n_lists = sum(len(scores.topk(LENGTH).indices) for scores, _ in ranked(model, test))
     listing = time.perf_counter() - started
     print(json.dumps(told | {"listing": listing, "n_lists": n_lists}))
+
+
+def until_best(trainer: Any, train: Any, valid: Any) -> None:
+    """Train until the validation NDCG has not been better for some epochs, and print each one."""
+    reached: list[float] = []
+    seconds = 0.0
+    while len(reached) - np.argmax([0.0, *reached]) < PATIENCE:
+        started = time.perf_counter()
+        trainer._train_epoch(train, len(reached), show_progress=False)
+        seconds += time.perf_counter() - started
+        reached.append(ndcg(trainer.model, valid))
+        print(json.dumps({"epoch": len(reached), "seconds": seconds, "ndcg": reached[-1]}), flush=True)
 
 
 def ranked(model: Any, data: Any) -> Any:

@@ -67,6 +67,7 @@ PARTS: dict[str, Callable[[Bench], Iterable[Section]]] = {
     "pretraining": nets.pretraining,
     "large": large_net.sections,
     "recbole": nets_speed.sections,
+    "recbole_best": nets_speed.until_best,
     "diginetica": diginetica.sections,
     "movielens": movielens.sections,
     "item_knn": cf_speed.sections,
@@ -102,7 +103,7 @@ def main() -> None:
         type=_names,
         default=[],
         metavar="KIND,...",
-        help="kinds, deep_beauty, deep_diginetica: only these kinds",
+        help="kinds, deep_beauty, deep_diginetica, recbole_best: only these kinds",
     )
     parser.add_argument(
         "--configs",
